@@ -1,0 +1,3 @@
+module realms
+
+go 1.26.8
