@@ -11,8 +11,6 @@ import (
 // per 1 000 000 tokens.
 type Money int64
 
-const nanosPerUSD = 1_000_000_000
-
 // ParseMoney reads a decimal number of US dollars from its text, exactly and
 // never through a float: "1.25" is 1 250 000 000. More than nine decimals, an
 // exponent, a negative amount or anything past int64 is an error.
