@@ -1,0 +1,149 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"realms/internal/realm"
+)
+
+// Channels is the table of channels, with the tables that bind them to groups
+// and models. Endpoints are not read here.
+type Channels struct{ h handle }
+
+const (
+	selectChannels = "SELECT id, name, type, enabled, priority, weight, apis FROM channels"
+	insertChannel  = "INSERT INTO channels (id, name, type, enabled, priority, weight, apis, settings) VALUES (?, ?, ?, ?, ?, ?, ?, '{}')"
+	updateChannel  = "UPDATE channels SET name = ?, type = ?, enabled = ?, priority = ?, weight = ?, apis = ? WHERE id = ?"
+	deleteChannel  = "DELETE FROM channels WHERE id = ?"
+
+	selectChannelGroups = "SELECT channel_id, group_id FROM channel_groups"
+	insertChannelGroup  = "INSERT INTO channel_groups (channel_id, group_id) VALUES (?, ?)"
+	deleteChannelGroups = "DELETE FROM channel_groups WHERE channel_id = ?"
+
+	selectChannelModels = "SELECT channel_id, model, upstream FROM channel_models"
+	insertChannelModel  = "INSERT INTO channel_models (channel_id, position, model, upstream) VALUES (?, ?, ?, ?)"
+	deleteChannelModels = "DELETE FROM channel_models WHERE channel_id = ?"
+)
+
+func readChannel(row scanner) (*realm.Channel, error) {
+	var c realm.Channel
+	return &c, row.Scan(&c.ID, &c.Name, &c.Type, &c.Enabled, &c.Priority, &c.Weight, &c.APIs)
+}
+
+// List is every channel, by name. Over Read its parts are read one after the
+// other; View makes them one.
+func (r Channels) List(ctx context.Context) ([]*realm.Channel, error) {
+	channels, err := list(ctx, r.h, readChannel, selectChannels+" ORDER BY name")
+	if err != nil {
+		return nil, err
+	}
+	return channels, r.bind(ctx, channels, "")
+}
+
+// Get finds a channel by id.
+func (r Channels) Get(ctx context.Context, id realm.ID) (*realm.Channel, error) {
+	return r.one(ctx, selectChannels+" WHERE id = ?", id)
+}
+
+// ByName finds a channel by its name.
+func (r Channels) ByName(ctx context.Context, name string) (*realm.Channel, error) {
+	return r.one(ctx, selectChannels+" WHERE name = ?", strings.TrimSpace(name))
+}
+
+func (r Channels) one(ctx context.Context, text string, arg any) (*realm.Channel, error) {
+	c, err := one(ctx, r.h, readChannel, text, arg)
+	if err != nil {
+		return nil, err
+	}
+	return c, r.bind(ctx, []*realm.Channel{c}, " WHERE channel_id = ?", c.ID)
+}
+
+// bind fills the groups and bindings of channels.
+func (r Channels) bind(ctx context.Context, channels []*realm.Channel, where string, args ...any) error {
+	byID := make(map[realm.ID]*realm.Channel, len(channels))
+	for _, c := range channels {
+		byID[c.ID] = c
+	}
+	err := r.h.each(ctx, selectChannelGroups+where+" ORDER BY channel_id, group_id", args, func(row scanner) error {
+		var channel, group realm.ID
+		if err := row.Scan(&channel, &group); err != nil {
+			return fmt.Errorf("read a channel's group: %w", err)
+		}
+		if c := byID[channel]; c != nil {
+			c.Groups = append(c.Groups, group)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return r.h.each(ctx, selectChannelModels+where+" ORDER BY channel_id, position", args, func(row scanner) error {
+		var channel realm.ID
+		var b realm.Binding
+		if err := row.Scan(&channel, &b.Model, &b.Upstream); err != nil {
+			return fmt.Errorf("read a channel's model: %w", err)
+		}
+		if c := byID[channel]; c != nil {
+			c.Bindings = append(c.Bindings, b)
+		}
+		return nil
+	})
+}
+
+// Insert adds a channel with its groups and bindings. ErrDuplicate: the name is
+// taken, or a group is named twice. ErrReference: there is no such group.
+func (r Channels) Insert(ctx context.Context, c *realm.Channel) error {
+	if err := trimName("name", &c.Name); err != nil {
+		return err
+	}
+	err := r.h.insert(ctx, &c.ID, insertChannel, c.Name, string(c.Type), flag(c.Enabled), c.Priority, c.Weight, int64(c.APIs))
+	if err != nil {
+		return err
+	}
+	return r.insertBindings(ctx, c)
+}
+
+// Update replaces the row of c.ID, its groups and its bindings.
+func (r Channels) Update(ctx context.Context, c *realm.Channel) error {
+	if err := trimName("name", &c.Name); err != nil {
+		return err
+	}
+	err := r.h.execOne(ctx, updateChannel, c.Name, string(c.Type), flag(c.Enabled), c.Priority, c.Weight, int64(c.APIs), c.ID)
+	if err != nil {
+		return err
+	}
+	for _, text := range []string{deleteChannelGroups, deleteChannelModels} {
+		if _, err := r.h.exec(ctx, text, c.ID); err != nil {
+			return err
+		}
+	}
+	return r.insertBindings(ctx, c)
+}
+
+func (r Channels) insertBindings(ctx context.Context, c *realm.Channel) error {
+	for _, g := range c.Groups {
+		if _, err := r.h.exec(ctx, insertChannelGroup, c.ID, g); err != nil {
+			return err
+		}
+	}
+	for i := range c.Bindings {
+		b := &c.Bindings[i]
+		if err := trimName("models", &b.Model); err != nil {
+			return err
+		}
+		if err := trimName("models", &b.Upstream); err != nil {
+			return err
+		}
+		if _, err := r.h.exec(ctx, insertChannelModel, c.ID, i, b.Model, b.Upstream); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Delete removes a channel with its endpoints and their credentials.
+func (r Channels) Delete(ctx context.Context, id realm.ID) error {
+	return r.h.execOne(ctx, deleteChannel, id)
+}

@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"realms/internal/realm"
+)
+
+// Credentials is the table of credentials. APIKey is read and written in full.
+type Credentials struct{ h handle }
+
+const (
+	selectCredentials = "SELECT id, endpoint_id, name, api_key, enabled, priority, weight, state, state_reason, state_since FROM credentials"
+	insertCredential  = "INSERT INTO credentials (id, endpoint_id, name, api_key, enabled, priority, weight, state, state_reason, state_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	updateCredential  = "UPDATE credentials SET endpoint_id = ?, name = ?, api_key = ?, enabled = ?, priority = ?, weight = ?, state = ?, state_reason = ?, state_since = ? WHERE id = ?"
+	moveCredential    = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ?"
+	deleteCredential  = "DELETE FROM credentials WHERE id = ?"
+)
+
+func readCredential(row scanner) (*realm.Credential, error) {
+	var c realm.Credential
+	var since int64
+	err := row.Scan(&c.ID, &c.EndpointID, &c.Name, &c.APIKey, &c.Enabled, &c.Priority, &c.Weight, &c.State, &c.StateReason, &since)
+	c.StateSince = fromMillis(since)
+	return &c, err
+}
+
+// credentialColumns is the row without its id.
+func credentialColumns(c *realm.Credential) ([]any, error) {
+	if err := trimName("name", &c.Name); err != nil {
+		return nil, err
+	}
+	if err := checkText("api_key", c.APIKey.Reveal()); err != nil {
+		return nil, err
+	}
+	if c.State == "" {
+		c.State = realm.CredentialOK
+	}
+	return []any{
+		c.EndpointID, c.Name, c.APIKey.Reveal(), flag(c.Enabled), c.Priority, c.Weight,
+		string(c.State), clip(c.StateReason, maxReason), millis(c.StateSince),
+	}, nil
+}
+
+// maxReason is the characters of a state's reason; it may quote an upstream.
+const maxReason = 1000
+
+// List is every credential, by endpoint and name.
+func (r Credentials) List(ctx context.Context) ([]*realm.Credential, error) {
+	return list(ctx, r.h, readCredential, selectCredentials+" ORDER BY endpoint_id, name")
+}
+
+// ByEndpoint is an endpoint's credentials, by name.
+func (r Credentials) ByEndpoint(ctx context.Context, endpoint realm.ID) ([]*realm.Credential, error) {
+	return list(ctx, r.h, readCredential, selectCredentials+" WHERE endpoint_id = ? ORDER BY name", endpoint)
+}
+
+// Get finds a credential by id.
+func (r Credentials) Get(ctx context.Context, id realm.ID) (*realm.Credential, error) {
+	return one(ctx, r.h, readCredential, selectCredentials+" WHERE id = ?", id)
+}
+
+// Insert adds a credential; an empty State becomes realm.CredentialOK.
+// ErrDuplicate: the endpoint has one of that name.
+func (r Credentials) Insert(ctx context.Context, c *realm.Credential) error {
+	columns, err := credentialColumns(c)
+	if err != nil {
+		return err
+	}
+	return r.h.insert(ctx, &c.ID, insertCredential, columns...)
+}
+
+// Update replaces the row of c.ID, the state included.
+func (r Credentials) Update(ctx context.Context, c *realm.Credential) error {
+	columns, err := credentialColumns(c)
+	if err != nil {
+		return err
+	}
+	return r.h.execOne(ctx, updateCredential, append(columns, c.ID)...)
+}
+
+// SetState moves a credential from one state to another and tells whether it was
+// in the first: of several who say the same, one is told true.
+func (r Credentials) SetState(ctx context.Context, id realm.ID, from, to realm.CredentialState, reason string, since time.Time) (bool, error) {
+	n, err := r.h.exec(ctx, moveCredential, string(to), clip(reason, maxReason), millis(since), id, string(from))
+	return n == 1, err
+}
+
+// Delete removes a credential.
+func (r Credentials) Delete(ctx context.Context, id realm.ID) error {
+	return r.h.execOne(ctx, deleteCredential, id)
+}

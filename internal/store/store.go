@@ -1,0 +1,95 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"realms/internal/realm"
+)
+
+// Options of Open.
+type Options struct {
+	// DSN is sqlite:PATH or mysql://user:password@host:port/database.
+	DSN string
+	// Now is the clock that mints ids and stamps rows; nil: time.Now.
+	Now func() time.Time
+	// Log hears of retries, copies and migrations; nil: nothing is logged.
+	Log *slog.Logger
+	// Trace hears the text of every statement before it is sent, migrations
+	// included; nil: nobody does. It must be safe for concurrent use.
+	Trace func(statement string)
+}
+
+// Store is an open database.
+type Store struct {
+	*core
+	write, read *sql.DB // one and the same, or SQLite's one writer and its readers
+	migrations  fs.FS
+}
+
+// core is what every repository needs besides its connection.
+type core struct {
+	dialect dialect
+	now     func() time.Time
+	log     *slog.Logger
+	trace   func(statement string)
+	mint    func(now time.Time) realm.ID
+}
+
+// Open connects to the database and checks that it can serve: it creates a
+// missing SQLite file, but never migrates. The error is a *realm.Error whose
+// message says what to do; it never carries the password of the DSN.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	d, err := selectDialect(o.DSN)
+	if err != nil {
+		return nil, err
+	}
+	c := &core{dialect: d, now: o.Now, log: o.Log, trace: o.Trace, mint: realm.NewID}
+	if c.now == nil {
+		c.now = time.Now
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.trace == nil {
+		c.trace = func(string) {}
+	}
+	write, read, err := d.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{core: c, write: write, read: read, migrations: migrationFiles}, nil
+}
+
+// Close lets the connections go.
+func (s *Store) Close() error {
+	err := s.read.Close()
+	if s.write != s.read {
+		err = errors.Join(err, s.write.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("close the store: %w", err)
+	}
+	return nil
+}
+
+// Ping tells whether the database answers.
+func (s *Store) Ping(ctx context.Context) error {
+	var one int
+	if err := s.read.QueryRowContext(ctx, "SELECT 1").Scan(&one); err != nil {
+		return &realm.Error{Code: realm.CodeUnavailable, Message: "The store does not answer.", Err: err}
+	}
+	return nil
+}
+
+// Engine is "sqlite" or "mysql".
+func (s *Store) Engine() string { return s.dialect.name() }
+
+// Read is the repositories over the pool: each statement sees what is committed
+// when it begins. They refuse to write: writing is Tx's.
+func (s *Store) Read() Repos { return newRepos(handle{core: s.core, db: s.read}) }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package storetest_test
+
+// raceEnabled makes heavy tests smaller: the detector slows the engines tenfold.
+const raceEnabled = false

@@ -1,0 +1,68 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// maxRetries of a transaction that the engine gave up.
+const maxRetries = 3
+
+// Tx runs fn in one write transaction and commits when it returns nil. Any error
+// rolls back and is returned as it is.
+//
+// fn may run up to four times, because the engine may end a transaction for a
+// deadlock or a lock it waited for in vain. So it must start from nothing each
+// time: it assigns to what it captured, it does not append or count there, and
+// it touches nothing outside the transaction. It must not call Tx: SQLite has
+// one writer, so that would wait for itself.
+//
+// When the commit itself fails, it may still have happened. So whoever must not
+// do a thing twice inserts a key of its own and asks for it again.
+func (s *Store) Tx(ctx context.Context, fn func(r Repos) error) error {
+	for try := 1; ; try++ {
+		err := s.once(ctx, s.write, nil, true, fn)
+		if err == nil || try > maxRetries || s.dialect.fault(err) != faultRetry {
+			return err
+		}
+		s.log.DebugContext(ctx, "transaction is tried again", "try", try, "error", err)
+		// Long enough for the other to finish, and not in step with it.
+		pause := time.NewTimer(time.Duration(try) * (5*time.Millisecond + rand.N(10*time.Millisecond)))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		}
+	}
+}
+
+// View runs fn over one read-only snapshot: everything it reads was so at one
+// instant. It is for what must fit together, such as a catalogue with its
+// version; a single read needs only Read.
+func (s *Store) View(ctx context.Context, fn func(r Repos) error) error {
+	return s.once(ctx, s.read, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}, false, fn)
+}
+
+func (s *Store) once(ctx context.Context, db *sql.DB, o *sql.TxOptions, writable bool, fn func(r Repos) error) error {
+	tx, err := db.BeginTx(ctx, o)
+	if err != nil {
+		return fmt.Errorf("begin a transaction: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after a commit it says that there is nothing to roll back
+	if err := fn(newRepos(handle{core: s.core, db: tx, writable: writable})); err != nil {
+		return err
+	}
+	err = tx.Commit()
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil { // rolled back when the context ended
+		err = ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
