@@ -1,0 +1,142 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"realms/internal/realm"
+)
+
+// putEndpoints makes the channel's endpoints exactly the specs, in their order.
+func (x Inner) putEndpoints(ctx context.Context, d *diff, channel realm.ID, specs []EndpointSpec) error {
+	old, err := x.Repos.Endpoints.ByChannel(ctx, channel)
+	if err != nil {
+		return fmt.Errorf("read the endpoints: %w", err)
+	}
+	kept := make(map[realm.ID]bool, len(specs))
+	for i, spec := range specs {
+		at := endpointAt{field: index("endpoints", i), label: "endpoints[" + spec.BaseURL + "]"}
+		ep := find(old, func(e *realm.Endpoint) bool { return e.BaseURL == spec.BaseURL })
+		if ep == nil {
+			ep = &realm.Endpoint{ChannelID: channel, BaseURL: spec.BaseURL, Position: i}
+			if err := x.Repos.Endpoints.Insert(ctx, ep); err != nil {
+				return fmt.Errorf("insert endpoint: %w", err)
+			}
+			d.text(at.label, "", "new")
+		} else if ep.Position != i {
+			d.number(at.label+".position", int64(ep.Position), int64(i))
+			ep.Position = i
+			if err := x.Repos.Endpoints.Update(ctx, ep); err != nil {
+				return fmt.Errorf("update endpoint: %w", err)
+			}
+		}
+		kept[ep.ID] = true
+		if err := x.putCredentials(ctx, d, at, ep.ID, spec.Credentials); err != nil {
+			return err
+		}
+	}
+	for _, ep := range old {
+		if kept[ep.ID] {
+			continue
+		}
+		if err := x.Repos.Endpoints.Delete(ctx, ep.ID); err != nil {
+			return fmt.Errorf("delete endpoint: %w", err)
+		}
+		d.text("endpoints["+ep.BaseURL+"]", "was there", "")
+	}
+	return nil
+}
+
+// endpointAt says where an endpoint stands: in the declaration, for an error,
+// and in words, for a mutation.
+type endpointAt struct{ field, label string }
+
+// putCredentials makes the endpoint's credentials exactly the specs.
+func (x Inner) putCredentials(ctx context.Context, d *diff, at endpointAt, endpoint realm.ID, specs []CredentialSpec) error {
+	old, err := x.Repos.Credentials.ByEndpoint(ctx, endpoint)
+	if err != nil {
+		return fmt.Errorf("read the credentials: %w", err)
+	}
+	var p problems
+	kept := make(map[realm.ID]bool, len(specs))
+	for i, spec := range specs {
+		label := at.label + ".credentials[" + spec.Name + "]"
+		cr := find(old, func(c *realm.Credential) bool { return c.Name == spec.Name })
+		if cr != nil {
+			kept[cr.ID] = true
+			if err := x.changeCredential(ctx, d, label, cr, spec); err != nil {
+				return err
+			}
+			continue
+		}
+		if spec.APIKey == nil {
+			p.add(at.field+"."+index("credentials", i)+".api_key",
+				"The credential %q is new on this base URL, so there is no key to keep: give its api_key (an empty one if the upstream asks for none).", spec.Name)
+			continue
+		}
+		if err := x.addCredential(ctx, d, label, endpoint, spec); err != nil {
+			return err
+		}
+	}
+	for _, cr := range old {
+		if kept[cr.ID] {
+			continue
+		}
+		if err := x.Repos.Credentials.Delete(ctx, cr.ID); err != nil {
+			return fmt.Errorf("delete credential: %w", err)
+		}
+		d.text(at.label+".credentials["+cr.Name+"]", "was there", "")
+	}
+	return p.err()
+}
+
+func (x Inner) addCredential(ctx context.Context, d *diff, label string, endpoint realm.ID, spec CredentialSpec) error {
+	cr := &realm.Credential{
+		EndpointID: endpoint, Name: spec.Name, APIKey: *spec.APIKey, Enabled: spec.Enabled,
+		Priority: spec.Priority, Weight: spec.Weight, State: realm.CredentialOK,
+	}
+	if err := x.Repos.Credentials.Insert(ctx, cr); err != nil {
+		return fmt.Errorf("insert credential: %w", err)
+	}
+	d.text(label, "", "new")
+	d.text(label+".api_key", "", showSecret(cr.APIKey))
+	d.flag(label+".enabled", true, cr.Enabled)
+	d.number(label+".priority", 0, int64(cr.Priority))
+	d.number(label+".weight", 1, int64(cr.Weight))
+	return nil
+}
+
+func showSecret(s realm.Secret) string {
+	if s == "" {
+		return secretNone
+	}
+	return secretSet
+}
+
+// changeCredential writes what differs. A new secret also mends the credential:
+// whatever put it out of use was about the old one.
+func (x Inner) changeCredential(ctx context.Context, d *diff, label string, cr *realm.Credential, spec CredentialSpec) error {
+	before := len(d.fields)
+	if spec.APIKey != nil && *spec.APIKey != cr.APIKey {
+		after := showSecret(*spec.APIKey)
+		if cr.APIKey != "" && *spec.APIKey != "" {
+			after = secretChanged
+		}
+		d.text(label+".api_key", showSecret(cr.APIKey), after)
+		cr.APIKey = *spec.APIKey
+		d.text(label+".state", string(cr.State), string(realm.CredentialOK))
+		cr.State, cr.StateReason, cr.StateSince = realm.CredentialOK, "", time.Time{}
+	}
+	d.flag(label+".enabled", cr.Enabled, spec.Enabled)
+	d.number(label+".priority", int64(cr.Priority), int64(spec.Priority))
+	d.number(label+".weight", int64(cr.Weight), int64(spec.Weight))
+	if len(d.fields) == before {
+		return nil
+	}
+	cr.Enabled, cr.Priority, cr.Weight = spec.Enabled, spec.Priority, spec.Weight
+	if err := x.Repos.Credentials.Update(ctx, cr); err != nil {
+		return fmt.Errorf("update credential: %w", err)
+	}
+	return nil
+}

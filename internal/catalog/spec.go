@@ -1,0 +1,56 @@
+package catalog
+
+import "realms/internal/realm"
+
+// ChannelSpec is a channel as it is declared: whole, with its groups by name,
+// its endpoints matched by base URL and their credentials by name. What it does
+// not list is removed from the channel.
+type ChannelSpec struct {
+	Name      string
+	Type      realm.ChannelType
+	Enabled   bool
+	Priority  int // higher first
+	Weight    int
+	APIs      realm.APISet
+	Groups    []string
+	Bindings  []realm.Binding // an empty Upstream is the public name
+	Endpoints []EndpointSpec  // in order
+}
+
+// EndpointSpec is one base URL of a ChannelSpec.
+type EndpointSpec struct {
+	BaseURL     string
+	Credentials []CredentialSpec
+}
+
+// CredentialSpec is one credential of an EndpointSpec.
+type CredentialSpec struct {
+	Name string
+	// APIKey nil keeps the secret of a credential that exists, and is an error
+	// on a new one; empty means that the upstream asks for none.
+	APIKey   *realm.Secret
+	Enabled  bool
+	Priority int // higher first
+	Weight   int
+}
+
+// Spec is the declaration of a channel as State has it. Its credentials have no
+// APIKey: applied again, it keeps their secrets.
+func (s *State) Spec(ch *realm.Channel) ChannelSpec {
+	spec := ChannelSpec{
+		Name: ch.Name, Type: ch.Type, Enabled: ch.Enabled,
+		Priority: ch.Priority, Weight: ch.Weight, APIs: ch.APIs,
+		Groups: s.groupNames(ch.Groups),
+	}
+	spec.Bindings = append(spec.Bindings, ch.Bindings...)
+	for _, ep := range ch.Endpoints {
+		e := EndpointSpec{BaseURL: ep.BaseURL}
+		for _, cr := range ep.Credentials {
+			e.Credentials = append(e.Credentials, CredentialSpec{
+				Name: cr.Name, Enabled: cr.Enabled, Priority: cr.Priority, Weight: cr.Weight,
+			})
+		}
+		spec.Endpoints = append(spec.Endpoints, e)
+	}
+	return spec
+}

@@ -1,0 +1,101 @@
+package catalog
+
+import (
+	"slices"
+	"strings"
+
+	"realms/internal/realm"
+)
+
+// CheckChannel is the spec with its names and URLs clean and its bindings
+// complete, or everything wrong with it. Whether its groups exist only the store
+// can tell.
+func CheckChannel(spec ChannelSpec) (ChannelSpec, error) {
+	var p problems
+	spec.Name = p.name("name", spec.Name)
+	if spec.Type != realm.OpenAICompatible {
+		p.add("type", "%q is unknown; %s is possible.", spec.Type, realm.OpenAICompatible)
+	}
+	p.rank("priority", spec.Priority, -maxRank)
+	p.rank("weight", spec.Weight, 0)
+	if spec.APIs == 0 || spec.APIs&^realm.AllAPIs != 0 {
+		p.add("apis", "At least one api is needed; %s are possible.", realm.AllAPIs)
+	}
+	spec.Groups = p.groups(spec.Groups)
+	spec.Bindings = p.bindings(spec.Bindings)
+	spec.Endpoints = p.endpoints(spec.Endpoints)
+	return spec, p.err()
+}
+
+func (p *problems) groups(names []string) []string {
+	clean := make([]string, 0, len(names))
+	for i, name := range names {
+		name = p.name(index("groups", i), name)
+		if name != "" && slices.Contains(clean, name) {
+			p.add(index("groups", i), "%q is listed twice.", name)
+		}
+		clean = append(clean, name)
+	}
+	return clean
+}
+
+func (p *problems) bindings(list []realm.Binding) []realm.Binding {
+	clean := make([]realm.Binding, 0, len(list))
+	for i, b := range list {
+		field := index("models", i)
+		b.Model = p.name(field+".name", b.Model)
+		if b.Upstream == "" || b.Upstream == realm.AnyModel {
+			b.Upstream = b.Model
+		} else {
+			b.Upstream = p.name(field+".upstream", b.Upstream)
+		}
+		if b.Model != "" && slices.ContainsFunc(clean, func(o realm.Binding) bool { return o.Model == b.Model }) {
+			p.add(field+".name", "%q is listed twice.", b.Model)
+		}
+		clean = append(clean, b)
+	}
+	return clean
+}
+
+func (p *problems) endpoints(list []EndpointSpec) []EndpointSpec {
+	clean := make([]EndpointSpec, 0, len(list))
+	for i, ep := range list {
+		field := index("endpoints", i)
+		base, err := CleanBaseURL(field+".base_url", ep.BaseURL)
+		if err != nil {
+			*p = append(*p, err)
+		} else if slices.ContainsFunc(clean, func(o EndpointSpec) bool { return o.BaseURL == base }) {
+			p.add(field+".base_url", "Another endpoint of the channel has this base URL.")
+		}
+		clean = append(clean, EndpointSpec{BaseURL: base, Credentials: p.credentials(field, ep.Credentials)})
+	}
+	return clean
+}
+
+func (p *problems) credentials(endpoint string, list []CredentialSpec) []CredentialSpec {
+	clean := make([]CredentialSpec, 0, len(list))
+	for i, cr := range list {
+		field := endpoint + "." + index("credentials", i)
+		cr.Name = p.name(field+".name", cr.Name)
+		if cr.Name != "" && slices.ContainsFunc(clean, func(o CredentialSpec) bool { return o.Name == cr.Name }) {
+			p.add(field+".name", "%q is listed twice.", cr.Name)
+		}
+		p.rank(field+".priority", cr.Priority, -maxRank)
+		p.rank(field+".weight", cr.Weight, 0)
+		if cr.APIKey != nil {
+			p.apiKey(field+".api_key", cr.APIKey.Reveal())
+		}
+		clean = append(clean, cr)
+	}
+	return clean
+}
+
+// apiKey keeps what could break out of a header, or was read with its line's end.
+func (p *problems) apiKey(field, key string) {
+	if len(key) > maxAPIKey {
+		p.add(field, "It has %d bytes; at most %d are allowed.", len(key), maxAPIKey)
+	}
+	if strings.ContainsFunc(key, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		p.add(field, "It holds a space, a line's end or a character outside ASCII, which no header can carry: copy it again.")
+	}
+}
