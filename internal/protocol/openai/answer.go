@@ -1,0 +1,119 @@
+package openai
+
+import (
+	"errors"
+
+	"realms/internal/protocol/rawjson"
+	"realms/internal/realm"
+)
+
+// Answer is what a whole JSON answer tells.
+type Answer struct {
+	ID           string
+	Model        string
+	Usage        realm.Usage
+	SuspectUsage bool
+	Empty        bool           // completed without any output
+	Error        *UpstreamError // an error inside a success
+	OutputIDs    []string
+}
+
+// InspectAnswer reads a whole answer of a success status. The error says that it
+// is not the JSON object it should be.
+func InspectAnswer(op *Operation, body []byte) (Answer, error) {
+	a := Answer{Usage: unknownUsage}
+	doc, err := rawjson.Scan(body, nil)
+	if err != nil {
+		return a, err
+	}
+	get := func(key string) []byte { raw, _ := doc.Get(key); return raw }
+	a.ID, _ = rawjson.String(get("id"))
+	a.Model, _ = rawjson.String(get("model"))
+	a.readUsage(op, get("usage"), get("meta"))
+	if a.Error = errorInside(op, &doc); a.Error != nil {
+		return a, nil
+	}
+	switch op.Answer {
+	case AnswerResponse:
+		var s StreamState
+		s.Reset(StreamResponses, 1)
+		if get("output") == nil && get("status") == nil && a.ID == "" {
+			return a, errors.New("not a response object")
+		}
+		a.OutputIDs = outputIDs(get("output"))
+		a.Empty = rawjson.Equal(get("status"), "completed") && !s.hasOutput(get("output"))
+	case AnswerChat:
+		if !rawjson.IsArray(get("choices")) {
+			return a, errors.New("an answer without choices")
+		}
+		a.Empty = emptyChoices(get("choices"))
+	case AnswerJSON, AnswerJSONOrRaw:
+	}
+	return a, nil
+}
+
+// readUsage reads the usage object, or where there is none Cohere's meta.tokens.
+func (a *Answer) readUsage(op *Operation, usage, meta []byte) {
+	var u usageState
+	u.reset()
+	u.take(usage)
+	if op.API == realm.APIRerank && rawjson.IsNull(usage) && rawjson.IsObject(meta) {
+		if doc, err := rawjson.Scan(meta, nil); err == nil {
+			tokens, _ := doc.Get("tokens")
+			u.take(tokens)
+		}
+	}
+	a.Usage, a.SuspectUsage = u.usage, u.suspect
+}
+
+// errorInside finds an error in an answer of a success status. A response object
+// that is asked for by its id may tell of its own failure, which is none now.
+func errorInside(op *Operation, doc *rawjson.Doc) *UpstreamError {
+	raw, _ := doc.Get("error")
+	object, _ := doc.Get("object")
+	if op.Object && rawjson.Equal(object, "response") {
+		return nil
+	}
+	status, _ := doc.Get("status")
+	failed := op.Answer == AnswerResponse && rawjson.Equal(status, "failed")
+	if !rawjson.IsEmpty(raw) || failed {
+		e := ParseError(doc.Body)
+		if failed {
+			e = errorFrom(raw)
+		}
+		return &e
+	}
+	// {"detail":…}, and {"message":…} where a whole answer should be.
+	detail, _ := doc.Get("detail")
+	message, _ := doc.Get("message")
+	if rawjson.IsEmpty(detail) && rawjson.IsEmpty(message) {
+		return nil
+	}
+	for _, key := range [...]string{"id", "choices", "output", "data", "results", "text", "input_tokens", "deleted"} {
+		if doc.Field(key) != nil {
+			return nil
+		}
+	}
+	e := ParseError(doc.Body)
+	return &e
+}
+
+// emptyChoices tells whether all choices ended by themselves without any output.
+func emptyChoices(choices []byte) bool {
+	for _, raw := range rawjson.Elements(choices) {
+		choice, err := rawjson.Scan(raw, nil)
+		if err != nil {
+			continue
+		}
+		finish, _ := choice.Get("finish_reason")
+		text, _ := choice.Get("text")
+		if !rawjson.IsEmpty(text) || !rawjson.IsEmpty(finish) && !plainFinish(finish) {
+			return false
+		}
+		raw, _ := choice.Get("message")
+		if message, err := rawjson.Scan(raw, nil); err == nil && messageOutput(&message) > 0 {
+			return false
+		}
+	}
+	return true
+}

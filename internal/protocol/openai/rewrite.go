@@ -1,0 +1,205 @@
+package openai
+
+import (
+	"bytes"
+	"slices"
+
+	"realms/internal/protocol/rawjson"
+	"realms/internal/realm"
+)
+
+// Rewrite is what one attempt changes in a body.
+type Rewrite struct {
+	Model      string   // the upstream's name; empty: as asked
+	Effort     string   // set unless the body sets its own; empty: none
+	ForceUsage bool     // chat and completions streams: stream_options.include_usage = true
+	Compat     []string // see Preset
+	Drop       []string // fields to leave out, for one more try; also undoes what we would add
+}
+
+const (
+	usageField  = "stream_options.include_usage"
+	maxTokens   = "max_tokens"
+	maxComplete = "max_completion_tokens"
+)
+
+// Edit is the body for an attempt: all changes in one copy, or the original slice
+// when there is nothing to change.
+func (r *Request) Edit(e Rewrite) []byte {
+	if r.Form != nil {
+		return r.Form.edit(e.Model)
+	}
+	if len(r.Doc.Body) == 0 {
+		return nil
+	}
+	edits := rawjson.Edits{Doc: &r.Doc}
+	r.editModel(&edits, e.Model)
+	if path := r.effortPath(e); path != "" {
+		// A reasoning field that is no object is the upstream's to refuse.
+		_ = edits.Set(path, rawjson.AppendString(nil, e.Effort))
+	}
+	if r.forcesUsage(e) {
+		_ = edits.Set(usageField, []byte("true")) // an object or absent: ReadJSON made sure
+	}
+	r.editCompat(&edits, e)
+	for _, field := range e.Drop {
+		r.drop(&edits, field)
+	}
+	if edits.Empty() {
+		return r.Doc.Body
+	}
+	return edits.Apply(nil)
+}
+
+func (r *Request) editModel(edits *rawjson.Edits, model string) {
+	if model == "" {
+		return
+	}
+	asked, ok := r.Doc.Get("model")
+	if ok && rawjson.Equal(asked, model) || rawjson.IsNull(asked) && model == r.Op.DefaultModel {
+		return
+	}
+	_ = edits.Set("model", rawjson.AppendString(nil, model)) // fails for nested paths alone
+}
+
+// effortPath is where the effort goes; empty where none is to be set.
+func (r *Request) effortPath(e Rewrite) string {
+	if e.Effort == "" {
+		return ""
+	}
+	path, own := "reasoning.effort", []byte(nil)
+	switch r.Op.API {
+	case realm.APIChat:
+		path = "reasoning_effort"
+		own, _ = r.Doc.Get(path)
+	case realm.APIResponses, realm.APICompact, realm.APIInputTokens:
+		own = r.inner("reasoning", "effort")
+	default:
+		return ""
+	}
+	if !rawjson.IsNull(own) || slices.Contains(e.Drop, path) {
+		return ""
+	}
+	return path
+}
+
+// inner is the raw value of a field in a top-level object; nil if there is none.
+func (r *Request) inner(parent, child string) []byte {
+	raw, _ := r.Doc.Get(parent)
+	if !rawjson.IsObject(raw) {
+		return nil
+	}
+	doc, err := rawjson.Scan(raw, nil)
+	if err != nil {
+		return nil
+	}
+	value, _ := doc.Get(child)
+	return value
+}
+
+func (r *Request) forcesUsage(e Rewrite) bool {
+	streams := r.Op.Stream == StreamChat || r.Op.Stream == StreamCompletions
+	return e.ForceUsage && streams && r.Stream && !r.IncludeUsage &&
+		!slices.Contains(e.Drop, "stream_options") && !slices.Contains(e.Drop, usageField)
+}
+
+func (r *Request) editCompat(edits *rawjson.Edits, e Rewrite) {
+	chat := r.Op.API == realm.APIChat
+	if !chat && r.Op.API != realm.APIResponses {
+		return
+	}
+	for _, word := range e.Compat {
+		switch word {
+		case CompatMaxCompletionTokens:
+			if chat && !slices.Contains(e.Drop, maxComplete) {
+				edits.Rename(maxTokens, maxComplete)
+			}
+		case CompatNoSampling:
+			for _, field := range samplingFields {
+				edits.Delete(field)
+			}
+		case CompatDeveloperRole:
+			r.developerRole(edits, "messages")
+			r.developerRole(edits, "input")
+		}
+	}
+}
+
+// developerRole turns the role of system messages into developer.
+func (r *Request) developerRole(edits *rawjson.Edits, key string) {
+	f := r.Doc.Field(key)
+	if f == nil {
+		return
+	}
+	raw := r.Doc.Body[f.ValStart:f.ValEnd]
+	if !rawjson.IsArray(raw) || !bytes.Contains(raw, []byte(`"system"`)) {
+		return
+	}
+	var fields []rawjson.Field
+	for at, element := range rawjson.Elements(raw) {
+		message, err := rawjson.Scan(element, fields)
+		if err != nil {
+			continue // no object: the upstream's to refuse
+		}
+		fields = message.Fields
+		for i := range message.Fields {
+			m := &message.Fields[i]
+			if string(m.Key) == "role" && rawjson.Equal(element[m.ValStart:m.ValEnd], "system") {
+				start := f.ValStart + at
+				edits.ReplaceRange(start+m.ValStart, start+m.ValEnd, []byte(`"developer"`))
+			}
+		}
+	}
+}
+
+// drop leaves a field out. The two names of the token limit stand in for one
+// another, so that the limit itself is never lost.
+func (r *Request) drop(edits *rawjson.Edits, field string) {
+	chat := r.Op.API == realm.APIChat
+	switch {
+	case chat && field == maxTokens:
+		edits.Rename(maxTokens, maxComplete)
+	case chat && field == maxComplete:
+		edits.Rename(maxComplete, maxTokens)
+	default:
+		edits.Delete(field)
+	}
+}
+
+// AddedFields names the fields that Edit adds and the client did not send, so that
+// an upstream's complaint about one can be told from the client's own fault.
+func (r *Request) AddedFields(e Rewrite) []string {
+	if r.Form != nil {
+		return nil
+	}
+	var added []string
+	if r.forcesUsage(e) {
+		added = append(added, usageField)
+		if raw, _ := r.Doc.Get("stream_options"); rawjson.IsNull(raw) {
+			added = append(added, "stream_options")
+		}
+	}
+	if path := r.effortPath(e); path != "" {
+		added = append(added, path)
+		if raw, _ := r.Doc.Get("reasoning"); path == "reasoning.effort" && rawjson.IsNull(raw) {
+			added = append(added, "reasoning")
+		}
+	}
+	if r.Op.API == realm.APIChat && slices.Contains(e.Compat, CompatMaxCompletionTokens) &&
+		r.Doc.Field(maxTokens) != nil && r.Doc.Field(maxComplete) == nil {
+		added = append(added, maxComplete)
+	}
+	return added
+}
+
+// Droppable tells whether a field of the client's that an upstream complains about
+// may be given in Rewrite.Drop: one that the body has, and that is only advisory.
+func (r *Request) Droppable(field string) bool {
+	if r.Form != nil || r.Doc.Field(field) == nil {
+		return false
+	}
+	if field == maxTokens || field == maxComplete {
+		return r.Op.API == realm.APIChat
+	}
+	return slices.Contains(samplingFields, field)
+}

@@ -1,0 +1,143 @@
+package openai
+
+import (
+	"bytes"
+
+	"realms/internal/protocol/rawjson"
+	"realms/internal/sse"
+)
+
+// chat judges a chunk of a chat or completions stream.
+func (s *StreamState) chat(ev sse.Event, doc *rawjson.Doc) Verdict {
+	if isError(ev, doc) {
+		return s.fail(doc)
+	}
+	if s.responseID == "" {
+		if raw, ok := doc.Get("id"); ok {
+			s.responseID, _ = rawjson.String(raw)
+		}
+	}
+	usage, _ := doc.Get("usage")
+	s.usage.take(usage)
+	choices, _ := doc.Get("choices")
+	if rawjson.IsEmpty(choices) {
+		if rawjson.IsObject(usage) {
+			return Verdict{Class: ClassUsageOnly}
+		}
+		return Verdict{Class: ClassHeld}
+	}
+	if n := contentDelta(choices); n > 0 {
+		s.output = true
+		return Verdict{Class: ClassSubstantive, OutputBytes: n}
+	}
+	output := 0
+	for _, raw := range rawjson.Elements(choices) {
+		output += s.choice(raw)
+	}
+	if output > 0 {
+		s.output = true
+	}
+	if s.output {
+		return Verdict{Class: ClassSubstantive, OutputBytes: output}
+	}
+	return Verdict{Class: ClassHeld}
+}
+
+var (
+	contentHead = []byte(`"delta":{"content":"`)
+	noFinish    = []byte(`"finish_reason":null`)
+)
+
+// contentDelta is the short way for the chunk that most of a stream consists of: one
+// choice with some text and nothing else. It returns the text's length, or 0 when
+// the chunk must be read. The bytes it looks for cannot stand inside a JSON string,
+// where their quotes would be escaped.
+func contentDelta(choices []byte) int {
+	i := bytes.Index(choices, contentHead)
+	if i < 0 {
+		return 0
+	}
+	rest := choices[i+len(contentHead):]
+	n := stringLength(rest)
+	if n == 0 || bytes.Contains(rest[n:], contentHead) || !bytes.Contains(choices, noFinish) {
+		return 0
+	}
+	return n
+}
+
+// stringLength is the length of a string's inside, up to its closing quote.
+func stringLength(b []byte) int {
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			return i
+		case '\\':
+			i++
+		}
+	}
+	return 0
+}
+
+// choice reads one choice and returns how many bytes of output it has.
+func (s *StreamState) choice(raw []byte) int {
+	doc, ok := s.object(raw)
+	if !ok {
+		return 0
+	}
+	index, _ := doc.Get("index")
+	finish, _ := doc.Get("finish_reason")
+	if !rawjson.IsEmpty(finish) {
+		n, _ := rawjson.Int(index)
+		s.finished.add(n)
+		s.otherEnd = s.otherEnd || !plainFinish(finish)
+	}
+	if usage, ok := doc.Get("usage"); ok { // Moonshot's place for it
+		s.usage.take(usage)
+	}
+	output := 0
+	if text, ok := doc.Get("text"); ok {
+		output += outputLength(text)
+	}
+	delta, _ := doc.Get("delta")
+	if message, ok := s.object(delta); ok {
+		output += messageOutput(&message)
+	}
+	return output
+}
+
+// plainFinish tells whether a finish reason means that the model had said it all.
+func plainFinish(raw []byte) bool {
+	for _, reason := range [...]string{"stop", "tool_calls", "function_call", "eos"} {
+		if rawjson.Equal(raw, reason) {
+			return true
+		}
+	}
+	return false
+}
+
+// messageOutput is how many bytes of output a message or delta has: everything but
+// its role counts, because upstreams name reasoning and media as they like.
+func messageOutput(message *rawjson.Doc) int {
+	output := 0
+	for i := range message.Fields {
+		f := &message.Fields[i]
+		switch string(f.Key) {
+		case "role", "name":
+		default:
+			output += outputLength(message.Body[f.ValStart:f.ValEnd])
+		}
+	}
+	return output
+}
+
+// outputLength is the length of a value that is output, without its quotes.
+func outputLength(raw []byte) int {
+	switch {
+	case rawjson.IsEmpty(raw):
+		return 0
+	case rawjson.IsString(raw):
+		return len(raw) - 2
+	default:
+		return len(raw)
+	}
+}
