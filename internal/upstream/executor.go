@@ -1,0 +1,214 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net/http"
+	"time"
+
+	"realms/internal/netguard"
+	"realms/internal/realm"
+)
+
+// Limits of the connections. Nothing of them is a setting: they protect this
+// process, and no upstream that behaves comes near.
+const (
+	maxHeaderBytes    = 64 << 10
+	maxErrorBody      = 64 << 10
+	maxIdlePerHost    = 1024
+	idleConnTimeout   = 30 * time.Second // below the keep-alive time of common servers
+	handshakeTimeout  = 10 * time.Second // a backstop: Timeouts.Connect is the limit
+	errorBodyTimeout  = 5 * time.Second
+	streamWindow      = 256 << 10 // what an h2 upstream may send ahead of a slow client
+	h2PingAfter       = 30 * time.Second
+	h2PingTimeout     = 15 * time.Second
+	defaultDecodedMax = 64 << 20
+)
+
+// Options configure an Executor.
+type Options struct {
+	Guard *netguard.Guard
+	// RootCAs are trusted for TLS; nil means the system's.
+	RootCAs *x509.CertPool
+	// DecodedLimit bounds what a gzipped 2xx body may inflate to, in bytes; 0 means
+	// 64 MiB.
+	DecodedLimit int64
+	// Now is the clock for dates in headers; nil is time.Now. Time limits run on the
+	// runtime's timers.
+	Now func() time.Time
+}
+
+// Executor sends exchanges. It is safe for use by many goroutines.
+type Executor struct {
+	pooled       *http.Transport
+	fresh        *http.Transport // dials anew for every exchange
+	urls         urlCache
+	decodedLimit int64
+	now          func() time.Time
+}
+
+// New builds an Executor.
+func New(o Options) *Executor {
+	e := &Executor{
+		pooled:       newTransport(&o),
+		fresh:        newTransport(&o),
+		decodedLimit: o.DecodedLimit,
+		now:          o.Now,
+	}
+	e.fresh.DisableKeepAlives = true
+	if e.decodedLimit == 0 {
+		e.decodedLimit = defaultDecodedMax
+	}
+	if e.now == nil {
+		e.now = time.Now
+	}
+	return e
+}
+
+func newTransport(o *Options) *http.Transport {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	return &http.Transport{
+		Proxy:                  nil, // the environment's proxies are not ours
+		DialContext:            dialer(o.Guard),
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
+		TLSHandshakeTimeout:    handshakeTimeout,
+		DisableCompression:     true, // or 260 KB may become 256 MiB unasked
+		MaxIdleConns:           0,    // no limit in all; per host below
+		MaxIdleConnsPerHost:    maxIdlePerHost,
+		IdleConnTimeout:        idleConnTimeout,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		Protocols:              &protocols,
+		HTTP2: &http.HTTP2Config{
+			MaxReceiveBufferPerStream: streamWindow,
+			SendPingTimeout:           h2PingAfter,
+			PingTimeout:               h2PingTimeout,
+		},
+	}
+}
+
+// Close lets idle connections go. Exchanges under way go on.
+func (e *Executor) Close() {
+	e.pooled.CloseIdleConnections()
+	e.fresh.CloseIdleConnections()
+}
+
+// call is all that one exchange needs, in one piece of memory.
+type call struct {
+	attempt  attempt
+	body     answerBody
+	response Response
+}
+
+// Do sends the exchange and waits for the answer's header. Exactly one of the
+// results is set. Its time limits and ctx go on to rule the response's Body until
+// that is closed.
+func (e *Executor) Do(ctx context.Context, x *Exchange) (*Response, *Failure) {
+	c := &call{}
+	req, failure := e.request(x)
+	if failure != nil {
+		closeBody(x)
+		return nil, failure
+	}
+	ctx = c.attempt.begin(ctx, &x.Timeouts)
+	transport := e.pooled
+	if x.FreshConn {
+		transport = e.fresh
+	}
+	// RoundTrip and not a Client: redirects are answers here, never followed.
+	res, err := transport.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		c.attempt.finish()
+		return nil, c.attempt.classifySendError(err, x)
+	}
+	first := time.Since(c.attempt.start)
+	if failure := e.refuse(c, x, res); failure != nil {
+		failure.FirstByte = first
+		return nil, failure
+	}
+	return e.accept(c, x, res, first), nil
+}
+
+func closeBody(x *Exchange) {
+	if x.Body != nil {
+		_ = x.Body.Close()
+	}
+}
+
+// request builds what is sent. Its context is still to come.
+func (e *Executor) request(x *Exchange) (*http.Request, *Failure) {
+	u, err := e.urls.join(x.Attempt.Endpoint.BaseURL, x.Path, x.RawQuery)
+	if err != nil {
+		return nil, badTarget(err)
+	}
+	if !printable(x.Attempt.Credential.APIKey.Reveal()) {
+		return nil, &Failure{Outcome: realm.Outcome{
+			Cause: realm.CauseAuth, Scope: realm.ScopeCredential, Next: realm.NextOther, Err: errKey,
+		}}
+	}
+	return &http.Request{
+		Method: x.Method, URL: u, Host: u.Host,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: headersUp(x), Body: x.Body, ContentLength: x.Length,
+	}, nil
+}
+
+// refuse turns anything but an answer that says it is well into a Failure, and
+// closes its body. Nil means that the answer may be read.
+func (e *Executor) refuse(c *call, x *Exchange, res *http.Response) *Failure {
+	success, err := acceptable(x, res)
+	if success {
+		var decoded io.Reader
+		if decoded, err = decode(res.Header, res.Body, e.decodedLimit); err == nil {
+			c.body = answerBody{attempt: &c.attempt, raw: res.Body, decoded: decoded}
+			return nil
+		}
+	}
+	defer c.attempt.finish()
+	if err != nil {
+		_ = res.Body.Close()
+		return &Failure{Outcome: BadAnswer(res.StatusCode, err)}
+	}
+	c.attempt.enter(phaseError, errorBodyTimeout)
+	body := readErrorBody(res)
+	if c.attempt.parent.Err() != nil {
+		return &Failure{Outcome: gone(c.attempt.parent)}
+	}
+	return e.classify(x, res, body)
+}
+
+// accept starts the clock of the body.
+func (e *Executor) accept(c *call, x *Exchange, res *http.Response, first time.Duration) *Response {
+	if x.Stream && x.Timeouts.FirstEvent > 0 {
+		c.attempt.enter(phaseEvent, x.Timeouts.FirstEvent)
+	} else {
+		c.attempt.enter(phaseIdle, x.Timeouts.Idle)
+	}
+	length := res.ContentLength
+	if _, inflated := c.body.decoded.(*inflater); inflated {
+		length = -1
+	}
+	contentType := ""
+	if v := res.Header["Content-Type"]; len(v) > 0 {
+		contentType = v[0]
+	}
+	c.response = Response{
+		Status:    res.StatusCode,
+		Header:    headersDown(res.Header, x.LimitHeaders),
+		MediaType: mediaType(contentType),
+		Length:    length,
+		Body:      &c.body,
+		FirstByte: first,
+		Reused:    c.attempt.reused,
+		attempt:   &c.attempt,
+		idle:      x.Timeouts.Idle,
+	}
+	return &c.response
+}
+
+// Started says that the first substantive event has been read: from here on
+// Timeouts.Idle rules, and FirstEvent no longer.
+func (r *Response) Started() { r.attempt.enter(phaseIdle, r.idle) }

@@ -1,0 +1,184 @@
+package upstream
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"realms/internal/protocol/openai"
+)
+
+const (
+	// scrubPiece is how many characters of a secret in a row are too many.
+	scrubPiece = 12
+	// scrubMin is the shortest secret that is looked for: a shorter one is no
+	// secret, and its letters are in every text.
+	scrubMin = 6
+	// maxErrorText bounds an error's text in the log.
+	maxErrorText = 1 << 10
+
+	redacted = "[redacted]"
+)
+
+// scrubber takes a credential's key out of texts: whole, in pieces, and in the
+// encodings in which servers echo what they were sent.
+type scrubber struct {
+	window int
+	pieces map[string]struct{} // each window of each form, in lower case
+}
+
+// newScrubber prepares for one secret; nil if there is nothing to look for. It is
+// made for failures, never for answers that go well.
+func newScrubber(secret string) *scrubber {
+	if len(secret) < scrubMin {
+		return nil
+	}
+	s := &scrubber{window: min(scrubPiece, len(secret)), pieces: make(map[string]struct{}, 8*len(secret))}
+	s.add(secret)
+	s.add(url.QueryEscape(secret))
+	s.add(url.PathEscape(secret))
+	s.add(hex.EncodeToString([]byte(secret)))
+	// In base64 a text looks different by where it stands in its group of three
+	// bytes ("Basic" puts a user name before it); the ends that depend on what
+	// surrounds it are left out.
+	for shift := range 3 {
+		part := secret[min(shift, len(secret)):]
+		part = part[:len(part)/3*3]
+		s.add(base64.StdEncoding.EncodeToString([]byte(part)))
+		s.add(base64.URLEncoding.EncodeToString([]byte(part)))
+	}
+	return s
+}
+
+func (s *scrubber) add(form string) {
+	form = strings.ToLower(form)
+	for i := 0; i+s.window <= len(form); i++ {
+		s.pieces[form[i:i+s.window]] = struct{}{}
+	}
+}
+
+// text is the text without the secret.
+func (s *scrubber) text(text string) string {
+	if s == nil || len(text) < s.window {
+		return text
+	}
+	lower := asciiLower(text)
+	var out strings.Builder
+	kept := 0
+	for i := 0; i+s.window <= len(lower); i++ {
+		if !s.hit(lower, i) {
+			continue
+		}
+		start, end := i, i+s.window
+		for i++; i < end && i+s.window <= len(lower); i++ {
+			if s.hit(lower, i) {
+				end = i + s.window
+			}
+		}
+		out.WriteString(text[kept:start])
+		out.WriteString(redacted)
+		kept, i = end, end-1
+	}
+	if kept == 0 {
+		return text
+	}
+	out.WriteString(text[kept:])
+	return out.String()
+}
+
+func (s *scrubber) hit(lower string, i int) bool {
+	_, ok := s.pieces[lower[i:i+s.window]]
+	return ok
+}
+
+// asciiLower keeps every byte in its place, as strings.ToLower does not.
+func asciiLower(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
+}
+
+// upstreamError is the error with every text scrubbed.
+func (s *scrubber) upstreamError(e openai.UpstreamError) openai.UpstreamError {
+	e.Message = s.text(e.Message)
+	e.Type = s.text(e.Type)
+	e.Param = s.text(e.Param)
+	e.Code = s.text(e.Code)
+	e.PlanType = s.text(e.PlanType)
+	return e
+}
+
+// body is a JSON object without the secret; nil if it is none. One that hides the
+// secret behind JSON's escapes is not passed on at all.
+func (s *scrubber) body(body []byte) []byte {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 || body[0] != '{' || !json.Valid(body) {
+		return nil
+	}
+	if s == nil {
+		return body
+	}
+	text := string(body)
+	if plain := unescape(text); plain != text && s.text(plain) != plain {
+		return nil
+	}
+	clean := s.text(text)
+	if clean == text {
+		return body
+	}
+	if !json.Valid([]byte(clean)) {
+		return nil
+	}
+	return []byte(clean)
+}
+
+// unescape undoes JSON's escapes of ASCII, as far as a key could be hidden so.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var out strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' || i+1 == len(s) {
+			out.WriteByte(s[i])
+			continue
+		}
+		if i+6 <= len(s) && s[i+1] == 'u' {
+			if v, err := strconv.ParseUint(s[i+2:i+6], 16, 16); err == nil && v < 0x80 {
+				out.WriteByte(byte(v))
+				i += 5
+				continue
+			}
+		}
+		i++
+		out.WriteByte(s[i])
+	}
+	return out.String()
+}
+
+// scrubError is an error of which only a bounded, clean text is left: what it
+// wraps could tell more.
+func scrubError(err error, x *Exchange) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(newScrubber(x.Attempt.Credential.APIKey.Reveal()).logText(err.Error()))
+}
+
+// logText is a text fit for a line of the log.
+func (s *scrubber) logText(text string) string {
+	text = s.text(text)
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText]
+	}
+	return strings.ToValidUTF8(text, "")
+}
