@@ -1,0 +1,97 @@
+package gateway
+
+import (
+	"strings"
+	"sync"
+	"time"
+
+	"realms/internal/protocol/openai"
+	"realms/internal/realm"
+	"realms/internal/scheduler"
+	"realms/internal/usage"
+)
+
+// exchange is the state of one recognised request. It belongs to the request's
+// goroutine; what the keep-alive timer touches too is under mu.
+type exchange struct {
+	g         *Gateway
+	call      *Call
+	op        *openai.Operation
+	client    Client
+	principal *realm.Principal
+	snap      *realm.Snapshot
+	started   time.Time
+
+	// read
+	body *body // nil once let go
+	req  *openai.Request
+
+	// admit
+	need   scheduler.Need
+	model  *realm.Model // nil: not in the catalogue
+	effort string       // from the name's suffix
+	hops   int
+	rec    *realm.RequestRecord // nil once settled: it is the recorder's then
+	ticket usage.Ticket
+
+	// execute
+	plan    scheduler.Plan
+	tries   []realm.AttemptRecord
+	dropped []string // fields taken away for one more try
+	deadEnd deadEnd  // what the failures so far add up to
+	empty   *kept    // an answer without output, kept in case nothing better comes
+
+	mu        sync.Mutex
+	committed bool
+	lastWrite time.Time
+}
+
+// release lets go of what the request still holds.
+func (x *exchange) release() {
+	x.releaseBody()
+	if x.empty != nil {
+		x.empty.body.release()
+		x.empty = nil
+	}
+}
+
+// releaseBody gives the request's body up: at commit, since no other attempt
+// will need it, or at the end.
+func (x *exchange) releaseBody() {
+	if x.body != nil {
+		x.body.release()
+		x.body = nil
+	}
+}
+
+// read is step 2: the whole body, and what of it must be known.
+func (x *exchange) read() error {
+	if x.op.Body == openai.BodyNone {
+		return nil
+	}
+	b, err := readBody(x.call, x.g.o.Limits.BodyBytes, x.g.o.Limits.BodyMemory)
+	if err != nil {
+		return err
+	}
+	x.body = b
+	if x.op.Body == openai.BodyMultipart || (x.op.Body == openai.BodyEither && isMultipart(x.call.ContentType)) {
+		x.req, err = openai.ReadMultipart(x.op, b.buf, x.call.ContentType)
+	} else {
+		x.req, err = openai.ReadJSON(x.op, b.buf, nil)
+	}
+	return err
+}
+
+// begin commits the answer. From here on no other upstream is asked.
+func (x *exchange) begin() {
+	x.committed = true
+	if x.rec != nil {
+		x.rec.FirstByte = time.Since(x.started)
+	}
+	x.releaseBody()
+}
+
+func isMultipart(contentType string) bool {
+	const form = "multipart/form-data"
+	return len(contentType) >= len(form) && strings.EqualFold(contentType[:len(form)], form)
+}

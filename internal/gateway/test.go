@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"realms/internal/protocol/openai"
+	"realms/internal/realm"
+	"realms/internal/upstream"
+)
+
+// TestResult is what a channel's test found.
+type TestResult struct {
+	OK        bool   `json:"ok"`
+	Status    int    `json:"status"` // the upstream's, 0 when none came
+	Model     string `json:"model"`
+	LatencyMS int64  `json:"latency_ms"` // to the whole answer
+	Error     string `json:"error,omitempty"`
+}
+
+// TestChannel sends one small request through a channel, whether it is enabled or
+// not. An empty model means the channel's first. An error is about the question
+// (no such channel, no model to ask for); what the upstream did is in the result.
+func (g *Gateway) TestChannel(ctx context.Context, channel, model string) (*TestResult, error) {
+	ch := g.o.Catalog.Snapshot().Channel(channel)
+	if ch == nil {
+		return nil, &realm.Error{Code: realm.CodeNotFound, Message: fmt.Sprintf("there is no channel named %q", channel)}
+	}
+	name, up, err := testModel(ch, model)
+	if err != nil {
+		return nil, err
+	}
+	op, body, err := testRequest(ch, up)
+	if err != nil {
+		return nil, err
+	}
+	cr := testCredential(ch)
+	if cr == nil {
+		return nil, &realm.Error{Code: realm.CodeConflict, Message: fmt.Sprintf("channel %q has no enabled credential to test with", channel)}
+	}
+	begun := time.Now()
+	result := &TestResult{Model: name}
+	res, f := g.o.Upstream.Do(ctx, &upstream.Exchange{
+		Attempt: realm.Attempt{Number: 1, Channel: ch, Endpoint: cr.Endpoint, Credential: cr, Model: up},
+		API:     op.API, Method: op.Method, Path: op.Path, ContentType: "application/json",
+		Body: io.NopCloser(bytes.NewReader(body)), Length: int64(len(body)),
+		Timeouts: upstream.Timeouts{Connect: g.o.Relay.Connect, FirstByte: g.o.Relay.FirstWhole, Idle: g.o.Relay.Idle},
+	})
+	if f == nil {
+		f = testAnswer(op, res)
+		result.Status = res.Status
+	}
+	result.LatencyMS = time.Since(begun).Milliseconds()
+	if f == nil {
+		result.OK = true
+		return result, nil
+	}
+	result.Error = string(f.Outcome.Cause)
+	if f.Outcome.Status != 0 {
+		result.Status = f.Outcome.Status
+	}
+	if f.Error.Message != "" {
+		result.Error += ": " + f.Error.Message
+	} else if f.Outcome.Err != nil {
+		result.Error += ": " + oneLine(f.Outcome.Err.Error())
+	}
+	return result, nil
+}
+
+// testModel finds the public and the upstream's name to ask for.
+func testModel(ch *realm.Channel, model string) (name, up string, err error) {
+	for _, b := range ch.Bindings {
+		switch {
+		case b.Model == realm.AnyModel && model != "":
+			return model, model, nil
+		case b.Model == realm.AnyModel, model != "" && b.Model != model:
+			continue
+		case b.Upstream == "" || b.Upstream == realm.AnyModel:
+			return b.Model, b.Model, nil
+		}
+		return b.Model, b.Upstream, nil
+	}
+	if model == "" {
+		return "", "", realm.Invalid("model", fmt.Sprintf("channel %q takes any model: name one with --model", ch.Name))
+	}
+	return "", "", realm.Invalid("model", fmt.Sprintf("channel %q does not offer the model %q", ch.Name, model))
+}
+
+// testRequest is the smallest request that the channel's apis allow.
+func testRequest(ch *realm.Channel, model string) (*openai.Operation, []byte, error) {
+	var body map[string]any
+	var want realm.API
+	switch {
+	case ch.APIs.Has(realm.APIChat):
+		want, body = realm.APIChat, map[string]any{"messages": []any{map[string]any{"role": "user", "content": "Say ok."}}}
+	case ch.APIs.Has(realm.APIResponses):
+		want, body = realm.APIResponses, map[string]any{"input": "Say ok.", "store": false}
+	case ch.APIs.Has(realm.APIEmbeddings):
+		want, body = realm.APIEmbeddings, map[string]any{"input": "ok"}
+	default:
+		return nil, nil, realm.Invalid("", fmt.Sprintf("channel %q speaks none of chat, responses and embeddings, which are the ones a test can ask", ch.Name))
+	}
+	body["model"] = model
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, nil, fmt.Errorf("encode the test request: %w", err)
+	}
+	for _, op := range openai.Operations() {
+		if op.API == want && !op.Object {
+			return op, text, nil
+		}
+	}
+	return nil, nil, errors.New("no operation serves " + want.String())
+}
+
+func testCredential(ch *realm.Channel) *realm.Credential {
+	for _, ep := range ch.Endpoints {
+		for _, cr := range ep.Credentials {
+			if cr.Enabled {
+				return cr
+			}
+		}
+	}
+	return nil
+}
+
+// testAnswer reads the answer as a request would.
+func testAnswer(op *openai.Operation, res *upstream.Response) *upstream.Failure {
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(io.LimitReader(res.Body, wholeMost))
+	if err != nil {
+		return badAnswer(res, err)
+	}
+	a, err := openai.InspectAnswer(op, text)
+	if err != nil {
+		return badAnswer(res, err)
+	}
+	if a.Error != nil {
+		return &upstream.Failure{Outcome: upstream.BadAnswer(res.Status, a.Error), Error: *a.Error}
+	}
+	return nil
+}

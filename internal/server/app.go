@@ -1,0 +1,155 @@
+// Package server assembles Realms and runs it.
+//
+// It owns the one place where every piece is built (Open), the list of what is
+// mounted (mount), and the process's life: listening, draining, leaving. It holds
+// no rule of its own about requests, tokens or upstreams.
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"realms/internal/account"
+	"realms/internal/catalog"
+	"realms/internal/config"
+	"realms/internal/gateway"
+	"realms/internal/limit"
+	"realms/internal/netguard"
+	"realms/internal/realm"
+	"realms/internal/scheduler"
+	"realms/internal/settings"
+	"realms/internal/store"
+	"realms/internal/upstream"
+	"realms/internal/usage"
+)
+
+// maxWait is how long a request may wait for its last resort while the client is
+// there; Codex ignores most Retry-After headers.
+const maxWait = 5 * time.Second
+
+// App is every piece of a Realms process, built and loaded, not yet listening.
+type App struct {
+	Config   config.Config
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+	Store    *store.Store
+	Accounts *account.Service
+	Catalog  *catalog.Service
+	Settings *settings.Service
+	Objects  *usage.Objects
+	Usage    *usage.Recorder
+	Upstream *upstream.Executor
+	Gateway  *gateway.Gateway
+	Watcher  *store.Watcher
+
+	ready chan struct{}
+	addr  string
+}
+
+// Open builds the pieces over the configured store and loads them. A store that
+// was never used is given its schema; one whose schema is behind is an error that
+// says so, since only `realms serve` and `realms migrate up` may change it.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
+	st, err := openStore(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{Config: cfg, Log: log, Store: st, Registry: prometheus.NewRegistry(), ready: make(chan struct{})}
+	a.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	a.build()
+	if err := a.load(ctx); err != nil {
+		return nil, fmt.Errorf("load: %w", joinClose(err, st))
+	}
+	return a, nil
+}
+
+func (a *App) build() {
+	cfg := a.Config
+	a.Accounts = account.New(account.Options{Store: a.Store, Log: a.Log})
+	a.Catalog = catalog.New(catalog.Options{Store: a.Store, Log: a.Log})
+	a.Settings = settings.New(settings.Options{Store: a.Store, SelfMode: cfg.SelfMode.Enable, Log: a.Log})
+	a.Objects = &usage.Objects{Load: a.loadObject}
+	a.Usage = usage.New(usage.Options{Insert: a.insertRecords, Log: a.Log, Registry: a.Registry})
+	a.Upstream = upstream.New(upstream.Options{
+		Guard: netguard.New(netguard.Options{
+			AllowPrivate:   cfg.PrivateNetworks(),
+			Allow:          cfg.Upstream.AllowNetworks,
+			ConnectTimeout: cfg.Relay.Timeouts.Connect,
+		}),
+	})
+	a.Gateway = gateway.New(gateway.Options{
+		Accounts:  a.Accounts,
+		Catalog:   a.Catalog,
+		Settings:  a.Settings,
+		Scheduler: &scheduler.Scheduler{Rand: rand.IntN, MaxWait: maxWait},
+		Upstream:  a.Upstream,
+		Usage:     a.Usage,
+		Objects:   a.Objects,
+		Limits: gateway.Limits{
+			BodyBytes:  int64(cfg.Limits.BodyBytes),
+			BodyMemory: limit.NewBytes(int64(cfg.Limits.BodyMemory)),
+			EventBytes: int(cfg.Limits.EventBytes),
+		},
+		Relay: gateway.Relay{
+			Attempts:     cfg.Relay.Attempts,
+			FailoverTime: cfg.Relay.FailoverTime,
+			SilentCommit: cfg.Relay.SilentCommit,
+			KeepAlive:    cfg.Relay.KeepAlive,
+			Connect:      cfg.Relay.Timeouts.Connect,
+			FirstByte:    cfg.Relay.Timeouts.FirstByte,
+			FirstWhole:   cfg.Relay.Timeouts.FirstByteWhole,
+			FirstEvent:   cfg.Relay.Timeouts.FirstEvent,
+			Idle:         cfg.Relay.Timeouts.Idle,
+		},
+		SelfMode: cfg.SelfMode.Enable,
+		Log:      a.Log,
+		Registry: a.Registry,
+	})
+}
+
+// load reads what the hot path answers from, and places the watcher before it so
+// that no change falls between.
+func (a *App) load(ctx context.Context) error {
+	from, err := a.Store.Read().Changes.Version(ctx)
+	if err != nil {
+		return err
+	}
+	a.Watcher = store.NewWatcher(store.WatcherOptions{
+		Store: a.Store, From: from, OnChanges: a.applyChanges, OnReload: a.reload, Log: a.Log,
+	})
+	return a.reload(ctx)
+}
+
+func (a *App) reload(ctx context.Context) error {
+	for _, load := range []func(context.Context) error{a.Settings.Load, a.Catalog.Load, a.Accounts.Load} {
+		if err := load(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) applyChanges(ctx context.Context, changes []store.Change) error {
+	for _, apply := range []func(context.Context, []store.Change) error{a.Settings.Apply, a.Catalog.Apply, a.Accounts.Apply} {
+		if err := apply(ctx, changes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *App) insertRecords(ctx context.Context, batch []realm.RequestRecord) error {
+	return a.Store.Tx(ctx, func(r store.Repos) error { return r.Requests.InsertBatch(ctx, batch) })
+}
+
+// Close lets everything go that Open took.
+func (a *App) Close() error {
+	a.Upstream.Close()
+	return a.Store.Close()
+}

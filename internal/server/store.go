@@ -1,0 +1,93 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"realms/internal/config"
+	"realms/internal/realm"
+	"realms/internal/store"
+	"realms/internal/usage"
+)
+
+// openStore opens the configured store with the schema of this program.
+func openStore(ctx context.Context, cfg config.Config, log *slog.Logger) (*store.Store, error) {
+	st, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN(), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	status, err := st.MigrationStatus(ctx)
+	if err != nil {
+		return nil, joinClose(err, st)
+	}
+	if len(status) > 0 && status[0].AppliedAt.IsZero() {
+		_, err = st.Migrate(ctx)
+	} else {
+		err = st.CheckSchema(ctx)
+	}
+	if err != nil {
+		return nil, joinClose(err, st)
+	}
+	return st, nil
+}
+
+// joinClose closes the store behind a failure.
+func joinClose(err error, st *store.Store) error { return errors.Join(err, st.Close()) }
+
+// loadObject reads an object's owner for usage.Objects.
+func (a *App) loadObject(ctx context.Context, id string, user realm.ID) (realm.Object, error) {
+	obj, err := a.Store.Read().Objects.Get(ctx, id, user)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return obj, usage.NotFound(id)
+	case err != nil:
+		return obj, &realm.Error{Code: realm.CodeUnavailable, RetryAfter: time.Second, Message: "The store could not be asked who owns an object of this request; try again.", Err: err}
+	}
+	return obj, nil
+}
+
+// forgetObjects drops what upstreams no longer keep, once an hour.
+func (a *App) forgetObjects(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := a.deleteOld(ctx); err != nil && ctx.Err() == nil {
+			a.Log.Warn("old rows not deleted, will retry", "error", err)
+		}
+	}
+}
+
+// changesKept is how long the feed of changes is kept; a process that was away
+// for longer reads everything again.
+const changesKept = 24 * time.Hour
+
+func (a *App) deleteOld(ctx context.Context) error {
+	const batch = 1000
+	for _, remove := range []func(store.Repos) (int64, error){
+		func(r store.Repos) (int64, error) {
+			return r.Objects.DeleteBefore(ctx, time.Now().Add(-usage.ObjectLife), batch)
+		},
+		func(r store.Repos) (int64, error) {
+			return r.Changes.DeleteBefore(ctx, time.Now().Add(-changesKept), batch)
+		},
+	} {
+		for n := int64(batch); n == batch; {
+			err := a.Store.Tx(ctx, func(r store.Repos) (err error) {
+				n, err = remove(r)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("delete old rows: %w", err)
+			}
+		}
+	}
+	return nil
+}
