@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// request is a whole HTTP/1.1 request, ready to be written.
+type request struct {
+	bytes  []byte
+	stream bool // the answer must end with [DONE]
+}
+
+// newRequest builds a chat completion. pad is the prompt's size in bytes.
+func newRequest(model, token string, pad int) request {
+	stream := model != modelSmall
+	options := ""
+	if stream {
+		options = `"stream":true,"stream_options":{"include_usage":true},`
+	}
+	// The prompt is plain text with a line break escaped now and then, as text has.
+	prompt := strings.Repeat(`The quick brown fox jumps over the lazy dog; 0123456789 and so on.\n`, pad/67+1)
+	body := fmt.Sprintf(`{"model":%q,%s"messages":[{"role":"system","content":"You are helpful."},{"role":"user","content":"%s"}],"temperature":0.2}`,
+		model, options, prompt)
+	head := "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: realms-bench\r\nAccept: application/json\r\n" +
+		"Content-Type: application/json\r\nAuthorization: Bearer " + token + "\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
+	return request{bytes: []byte(head + body), stream: stream}
+}
+
+// client is one keep-alive connection. It reads just enough HTTP/1.1 to be
+// cheaper than what it measures.
+type client struct {
+	conn net.Conn
+	r    *bufio.Reader
+	tail []byte // the last bytes of the body
+}
+
+func dial(ctx context.Context, addr string) (*client, error) {
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the gateway: %w", err)
+	}
+	return &client{conn: c, r: bufio.NewReaderSize(c, 16<<10)}, nil
+}
+
+// do sends a request and reads the answer to its end. first is the time to the
+// body's first byte.
+func (c *client) do(q request) (first, whole time.Duration, err error) {
+	start := time.Now()
+	if err := c.conn.SetDeadline(start.Add(30 * time.Second)); err != nil {
+		return 0, 0, fmt.Errorf("set the deadline: %w", err)
+	}
+	length, err := c.begin(q)
+	if err != nil {
+		return 0, 0, err
+	}
+	first = time.Since(start)
+	if length >= 0 {
+		_, err = c.r.Discard(length)
+	} else {
+		err = c.chunks()
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("read the body: %w", err)
+	}
+	whole = time.Since(start)
+	if q.stream && !bytes.HasSuffix(c.tail, []byte("data: [DONE]\n\n")) {
+		return 0, 0, fmt.Errorf("the stream ended without [DONE]: %q", c.tail)
+	}
+	return first, whole, nil
+}
+
+// begin sends a request and reads to the first byte of the body. The length is
+// -1 for a chunked body.
+func (c *client) begin(q request) (length int, err error) {
+	if _, err := c.conn.Write(q.bytes); err != nil {
+		return 0, fmt.Errorf("send: %w", err)
+	}
+	if length, err = c.head(); err != nil {
+		return 0, err
+	}
+	if _, err := c.r.Peek(1); err != nil {
+		return 0, fmt.Errorf("wait for the body: %w", err)
+	}
+	return length, nil
+}
+
+// head reads the status line and the header; any status but 200 is an error.
+func (c *client) head() (length int, err error) {
+	line, err := c.r.ReadSlice('\n')
+	if err != nil {
+		return 0, fmt.Errorf("read the status: %w", err)
+	}
+	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200")) {
+		status := string(bytes.TrimSpace(line))
+		rest, _ := c.r.Peek(min(c.r.Buffered(), 2048))
+		return 0, fmt.Errorf("status %s: %s", status, rest)
+	}
+	length = -1
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return 0, fmt.Errorf("read the header: %w", err)
+		}
+		line = bytes.TrimRight(line, "\r\n")
+		if len(line) == 0 {
+			return length, nil
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		if bytes.EqualFold(name, []byte("content-length")) {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
+				return 0, fmt.Errorf("read the length: %w", err)
+			}
+		}
+	}
+}
+
+// chunks reads a chunked body to its end and keeps its last bytes.
+func (c *client) chunks() error {
+	c.tail = c.tail[:0]
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			return fmt.Errorf("read a chunk's size: %w", err)
+		}
+		size, err := strconv.ParseInt(string(bytes.TrimRight(line, "\r\n")), 16, 32)
+		if err != nil {
+			return fmt.Errorf("read a chunk's size: %w", err)
+		}
+		for rest := int(size); rest > 0; {
+			part, err := c.r.Peek(min(rest, c.r.Size()))
+			if len(part) == 0 {
+				return fmt.Errorf("read a chunk: %w", errors.Join(err, io.ErrUnexpectedEOF))
+			}
+			c.keep(part)
+			rest -= len(part)
+			_, _ = c.r.Discard(len(part)) // it was peeked
+		}
+		if _, err := c.r.Discard(2); err != nil {
+			return fmt.Errorf("read a chunk's end: %w", err)
+		}
+		if size == 0 {
+			return nil
+		}
+	}
+}
+
+// keep remembers the last 32 bytes of the body.
+func (c *client) keep(part []byte) {
+	const n = 32
+	c.tail = append(c.tail, part[max(0, len(part)-n):]...)
+	if len(c.tail) > n {
+		c.tail = append(c.tail[:0], c.tail[len(c.tail)-n:]...)
+	}
+}

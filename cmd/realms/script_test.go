@@ -1,0 +1,197 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"realms/internal/config"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"realms": main})
+}
+
+// TestScripts runs the real program, one scenario a file of testdata. Beside
+// testscript's own, the scenarios have the commands below.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("REALMS_SERVER_ADDR", "127.0.0.1:0")
+			e.Setenv("HOME", e.WorkDir)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"occupy": occupy,
+			"keep":   keep,
+			"await":  await,
+			"ask":    ask,
+			"replay": replay,
+		},
+		RequireUniqueNames: true,
+	})
+}
+
+// occupy NAME: listens on a free port for the rest of the scenario and puts its
+// address into the variable.
+func occupy(ts *testscript.TestScript, _ bool, args []string) {
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Defer(func() { _ = l.Close() }) // the scenario is over
+	ts.Setenv(args[0], l.Addr().String())
+}
+
+// keep NAME: puts what the last command printed into the variable.
+func keep(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// await DIR: waits until a server runs on the data directory, and puts its
+// address into ADDR. With !, until none does.
+func await(ts *testscript.TestScript, neg bool, args []string) {
+	c := newControl(config.Config{DataDir: filepath.Join(ts.Getenv("WORK"), args[0])})
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+		h, err := c.health(ctx)
+		switch {
+		case ctx.Err() != nil:
+			ts.Fatalf("waited in vain: %v", err)
+		case neg && err != nil:
+			return
+		case !neg && err == nil:
+			ts.Setenv("ADDR", h.Addr)
+			return
+		}
+	}
+}
+
+// ask METHOD PATH [BODY]: asks the server at ADDR with TOKEN; stdout is the
+// status and the body. It asks again for up to a second while STATUS is set and
+// the status is another, because changes take so long to be seen.
+func ask(ts *testscript.TestScript, _ bool, args []string) {
+	want := ts.Getenv("STATUS")
+	for end := time.Now().Add(time.Second); ; {
+		status, body := askOnce(ts, args)
+		if want == "" || strings.HasPrefix(status, want) || time.Now().After(end) {
+			_, _ = io.WriteString(ts.Stdout(), status+"\n"+body+"\n") // into memory
+			return
+		}
+	}
+}
+
+func askOnce(ts *testscript.TestScript, args []string) (status, body string) {
+	sent := strings.Join(args[2:], " ")
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, args[0], "http://"+ts.Getenv("ADDR")+args[1], strings.NewReader(sent))
+	ts.Check(err)
+	req.Header.Set("Content-Type", "application/json")
+	if token := ts.Getenv("TOKEN"); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer func() { _ = resp.Body.Close() }() // read to its end
+	data, err := io.ReadAll(resp.Body)
+	ts.Check(err)
+	return resp.Status, string(data)
+}
+
+// replay FILE: runs the curl line that stands in the file, without curl: its
+// words are a URL, headers and a body, as the shell would split them.
+func replay(ts *testscript.TestScript, _ bool, args []string) {
+	var line string
+	for l := range strings.Lines(ts.ReadFile(args[0])) {
+		if strings.HasPrefix(strings.TrimSpace(l), "curl ") {
+			line = strings.TrimSpace(l)
+		}
+	}
+	words := shellWords(line)
+	if len(words) < 2 {
+		ts.Fatalf("no curl line in %s", args[0])
+	}
+	header, body := http.Header{}, ""
+	for i := 2; i+1 < len(words); i += 2 {
+		switch words[i] {
+		case "-H":
+			k, v, _ := strings.Cut(words[i+1], ": ")
+			header.Set(k, v)
+		case "-d":
+			body = words[i+1]
+		default:
+			ts.Fatalf("%q is not known here", words[i])
+		}
+	}
+	if !json.Valid([]byte(body)) {
+		ts.Fatalf("%s is no JSON", body)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, words[1], strings.NewReader(body))
+	ts.Check(err)
+	req.Header = header
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer func() { _ = resp.Body.Close() }() // read to its end
+	_, err = io.Copy(ts.Stdout(), resp.Body)
+	ts.Check(err)
+}
+
+// shellWords splits a line at blanks outside single quotes.
+func shellWords(line string) []string {
+	var words []string
+	var word bytes.Buffer
+	quoted, begun := false, false
+	for _, r := range line {
+		switch {
+		case r == '\'':
+			quoted, begun = !quoted, true
+		case r == ' ' && !quoted:
+			if begun {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			begun = false
+		default:
+			word.WriteRune(r)
+			begun = true
+		}
+	}
+	if begun {
+		words = append(words, word.String())
+	}
+	return words
+}
+
+// TestShellQuote holds that what is printed to be typed is typed right.
+func TestShellQuote(t *testing.T) {
+	for in, want := range map[string]string{"owner": "owner", "a b": "'a b'", "it's": `'it'\''s'`, "": "''", "模型": "'模型'", "$(x)": "'$(x)'"} {
+		if got := shellQuote(in); got != want {
+			t.Errorf("shellQuote(%q) = %s, want %s", in, got, want)
+		}
+	}
+}
+
+func TestProgramName(t *testing.T) {
+	temp := os.TempDir()
+	for in, want := range map[string]string{
+		"realms": "realms", "bin/realms": "bin/realms", "/usr/bin/realms": "/usr/bin/realms",
+		filepath.Join(temp, "go-build1/b001/exe/realms"): "go run ./cmd/realms",
+	} {
+		if got := programName(in, temp); got != want {
+			t.Errorf("programName(%q) = %q, want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package declare
+
+import (
+	"slices"
+
+	"realms/internal/catalog"
+	"realms/internal/realm"
+)
+
+// merge completes a declared channel by what the file leaves alone, because the
+// catalogue's verb takes a channel whole: lists that the file does not hold, and
+// endpoints and credentials that it does not name unless they are to be pruned.
+// These come last, so that what is declared keeps its place.
+func (a *application) merge(e channelEntry) catalog.ChannelSpec {
+	spec := e.ChannelSpec
+	var stored catalog.ChannelSpec
+	if ch := a.before.Channel(spec.Name); ch != nil {
+		stored = a.before.Spec(ch)
+	}
+	if !e.modelsGiven {
+		spec.Bindings = stored.Bindings
+	}
+	if !e.endpointsGiven {
+		spec.Endpoints = stored.Endpoints
+		return spec
+	}
+	spec.Endpoints = slices.Clone(spec.Endpoints) // Apply may run again
+	for i := range spec.Endpoints {
+		ep := &spec.Endpoints[i]
+		var old catalog.EndpointSpec
+		if j := slices.IndexFunc(stored.Endpoints, func(o catalog.EndpointSpec) bool { return o.BaseURL == ep.BaseURL }); j >= 0 {
+			old = stored.Endpoints[j]
+		}
+		if !e.credentialsGiven[i] {
+			ep.Credentials = old.Credentials
+			continue
+		}
+		ep.Credentials = a.mergeCredentials(spec.Name, ep.BaseURL, ep.Credentials, old.Credentials)
+	}
+	for _, old := range stored.Endpoints {
+		named := slices.ContainsFunc(e.Endpoints, func(ep catalog.EndpointSpec) bool { return ep.BaseURL == old.BaseURL })
+		if !named && !a.prune {
+			spec.Endpoints = append(spec.Endpoints, old)
+			a.note("kept: the endpoint %s of channel %q, which the file does not name (--prune removes it)", old.BaseURL, spec.Name)
+		}
+	}
+	return spec
+}
+
+func (a *application) mergeCredentials(channel, baseURL string, declared, stored []catalog.CredentialSpec) []catalog.CredentialSpec {
+	out := slices.Clone(declared)
+	has := func(list []catalog.CredentialSpec, name string) bool {
+		return slices.ContainsFunc(list, func(c catalog.CredentialSpec) bool { return c.Name == name })
+	}
+	for i, c := range out {
+		if c.APIKey == nil && !has(stored, c.Name) {
+			out[i].APIKey = new(realm.Secret)
+			a.note("note: the credential %q of %s in channel %q is new and has no api_key: the upstream is asked without one", c.Name, baseURL, channel)
+		}
+	}
+	for _, c := range stored {
+		if !has(declared, c.Name) && !a.prune {
+			out = append(out, c)
+			a.note("kept: the credential %q of %s in channel %q, which the file does not name (--prune removes it)", c.Name, baseURL, channel)
+		}
+	}
+	return out
+}

@@ -1,0 +1,47 @@
+package clients
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"testing"
+)
+
+// The SDK for Node, in one process for all its cases.
+func TestOpenAINode(t *testing.T) {
+	need(t, "openai/package.json")
+	g := startGateway(t)
+	expect, err := json.Marshal(map[string]string{
+		"model": modelGood, "embedding": modelEmbedding, "badRequest": modelBadRequest, "unreachable": modelUnreachable,
+		"limited": modelLimited, "unknown": modelUnknown, "chat": saidChat, "responses": saidResponses,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t, ".", []string{"BASE_URL=" + g.URL, "TOKEN=" + g.Token, "EXPECT=" + string(expect)}, "node", "sdk.mjs")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("node: %v\n%s", err, stderr.Bytes())
+	}
+	const least = 16 // cases in sdk.mjs: fewer means that the script ended early
+	cases := 0
+	for lines := bufio.NewScanner(bytes.NewReader(out)); lines.Scan(); cases++ {
+		var c struct {
+			Name  string
+			Error *string
+		}
+		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
+			t.Fatalf("sdk.mjs printed %q: %v", lines.Bytes(), err)
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			if c.Error != nil {
+				t.Error(*c.Error)
+			}
+		})
+	}
+	if cases < least {
+		t.Errorf("%d cases ran, at least %d were expected", cases, least)
+	}
+}
