@@ -27,13 +27,11 @@ func newMySQL(dsn string) (dialect, error) {
 	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") == "" {
 		return nil, realm.Invalid("db.dsn", mysqlForm+".") // err holds the password
 	}
-	c := mysql.NewConfig()
-	if u.RawQuery != "" {
-		if c, err = mysql.ParseDSN("/?" + u.RawQuery); err != nil {
-			return nil, realm.Invalid("db.dsn", mysqlForm+"; its parameters are those of go-sql-driver/mysql, and one of them is wrong.")
-		}
+	// With the address, from which a TLS parameter takes the server's name.
+	c, err := mysql.ParseDSN("tcp(" + net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "3306")) + ")/?" + u.RawQuery)
+	if err != nil {
+		return nil, realm.Invalid("db.dsn", mysqlForm+"; its parameters are those of go-sql-driver/mysql, and one of them is wrong.")
 	}
-	c.Net, c.Addr = "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "3306"))
 	c.User = u.User.Username()
 	c.Passwd, _ = u.User.Password()
 	c.DBName = strings.Trim(u.Path, "/")
@@ -43,12 +41,13 @@ func newMySQL(dsn string) (dialect, error) {
 	c.MultiStatements, c.ParseTime, c.AllowAllFiles = false, false, false
 	c.Timeout, c.ReadTimeout, c.WriteTimeout = 5*time.Second, 30*time.Second, 30*time.Second
 	c.Logger = &mysql.NopLogger{} // its errors come back to us as well
-	c.Params = map[string]string{
-		// A server set to be lenient cuts what does not fit, silently.
-		"sql_mode": "'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
-		// Shorter than ReadTimeout, so that a lock shows as 1205 and not as a cut connection.
-		"innodb_lock_wait_timeout": "10",
+	if c.Params == nil {
+		c.Params = make(map[string]string)
 	}
+	// A server set to be lenient cuts what does not fit, silently.
+	c.Params["sql_mode"] = "'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
+	// Shorter than ReadTimeout, so that a lock shows as 1205 and not as a cut connection.
+	c.Params["innodb_lock_wait_timeout"] = "10"
 	return mysqlDialect{config: c}, nil
 }
 

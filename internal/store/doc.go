@@ -11,7 +11,7 @@
 // # The portable subset
 //
 // One text serves SQLite, MySQL 8, MariaDB 10.11 and, later, PostgreSQL 15. Only
-// dialect.go knows which engine is there. So, in every statement and migration:
+// the dialects know which engine is there. So, in every statement and migration:
 //
 //   - `?` placeholders; no backticks or quoted identifiers.
 //   - No identifier that MySQL, MariaDB or PostgreSQL reserves: user_groups and
@@ -20,7 +20,7 @@
 //   - No DEFAULT on TEXT, no AUTOINCREMENT, no LastInsertId, no RETURNING.
 //   - Time is BIGINT unix milliseconds (0: none), money is BIGINT nano-USD, a
 //     flag is SMALLINT 0 or 1, a list or structure is JSON in TEXT.
-//   - Upserts and "insert unless there" only through dialect.go.
+//   - Upserts and "insert unless there" only through the dialect.
 //   - Pages are keyset pages; no OFFSET.
 //   - A change that depends on what a row holds is one guarded statement (UPDATE
 //     … WHERE id = ? AND state = ?) whose affected rows are looked at. A read

@@ -8,6 +8,15 @@ import (
 	"realms/internal/realm"
 )
 
+// MySQLServerName is the name that a DSN's server must have a certificate of.
+func MySQLServerName(dsn string) (string, error) {
+	d, err := newMySQL(dsn)
+	if err != nil {
+		return "", err
+	}
+	return d.(mysqlDialect).config.TLS.ServerName, nil
+}
+
 // SetMint replaces what mints ids.
 func (s *Store) SetMint(mint func(now time.Time) realm.ID) { s.mint = mint }
 

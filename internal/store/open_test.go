@@ -97,7 +97,7 @@ func TestOpenMySQLTroubles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // a port that nobody answers
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0") // a port that nobody answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,4 +209,11 @@ func TestMintAgain(t *testing.T) {
 			t.Errorf("a given id that is taken: %v, id %d", err, given.ID)
 		}
 	})
+}
+
+func TestMySQLServerName(t *testing.T) {
+	got, err := store.MySQLServerName("mysql://u@db.example.com/realms?tls=true")
+	if err != nil || got != "db.example.com" {
+		t.Errorf("the certificate must name %q, %v", got, err)
+	}
 }

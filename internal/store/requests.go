@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -17,7 +18,8 @@ const (
 	selectRequests = "SELECT id, started_at, user_id, token_id, model, channel_id, credential_id, status, ended, input_tokens, output_tokens, duration_ms, detail FROM requests"
 	selectAttempts = "SELECT number, started_at, channel_id, credential_id, model, status, cause, duration_ms, detail FROM attempts WHERE request_id = ? ORDER BY number"
 	newestFirst    = " ORDER BY started_at DESC, id DESC LIMIT ?"
-	beforeCursor   = "(started_at < ? OR (started_at = ? AND id < ?))"
+	// The first half is for the index, which cannot use the second.
+	beforeCursor = "started_at <= ? AND (started_at < ? OR id < ?)"
 
 	selectOldRequests = "SELECT id FROM requests WHERE started_at < ? ORDER BY started_at LIMIT ?"
 	deleteRequests    = "DELETE FROM requests WHERE id IN "
@@ -47,22 +49,17 @@ func (r Requests) Get(ctx context.Context, id realm.RequestID) (realm.RequestRec
 	return record, err
 }
 
-// List is a page, newest first, without Tries and Objects.
+// List is a page, newest first, without Tries and Objects. The first page has a
+// cursor too, past everything: without a bound SQLite sorts the whole table.
 func (r Requests) List(ctx context.Context, page RequestPage) ([]realm.RequestRecord, error) {
-	var where []string
-	var args []any
-	if page.User != 0 {
-		where, args = append(where, "user_id = ?"), append(args, page.User)
-	}
+	at, id := int64(math.MaxInt64), ""
 	if !page.Before.ID.IsZero() {
-		at := millis(page.Before.StartedAt)
-		where, args = append(where, beforeCursor), append(args, at, at, page.Before.ID.String())
+		at, id = millis(page.Before.StartedAt), page.Before.ID.String()
 	}
-	text := selectRequests
-	if len(where) > 0 {
-		text += " WHERE " + strings.Join(where, " AND ")
+	if page.User == 0 {
+		return list(ctx, r.h, readRequest, selectRequests+" WHERE "+beforeCursor+newestFirst, at, at, id, pageSize(page.Limit))
 	}
-	return list(ctx, r.h, readRequest, text+newestFirst, append(args, pageSize(page.Limit))...)
+	return list(ctx, r.h, readRequest, selectRequests+" WHERE user_id = ? AND "+beforeCursor+newestFirst, page.User, at, at, id, pageSize(page.Limit))
 }
 
 func pageSize(limit int) int {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -51,7 +52,7 @@ func (s *Store) Restore(ctx context.Context, r io.Reader) error {
 		return refuseRestore("The backup has schema version %d and the database %d: restore into a new, empty database.", header.Schema, schema)
 	}
 	// Not by Tx: what was read of r cannot be read again.
-	err = s.once(ctx, s.write, nil, true, func(repos Repos) error {
+	err = s.once(ctx, s.write, &sql.TxOptions{Isolation: writeIsolation}, true, func(repos Repos) error {
 		h := repos.Groups.h
 		if err := requireEmpty(ctx, h); err != nil {
 			return err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -36,8 +37,7 @@ func (r Settings) Get(ctx context.Context, name string) (string, error) {
 	return one(ctx, r.h, readText, selectSetting, name)
 }
 
-// Set writes a setting, whether it was there or not. Of two transactions that
-// add the same one at once, one may get ErrDuplicate.
+// Set writes a setting, whether it was there or not.
 func (r Settings) Set(ctx context.Context, name, value string) error {
 	if err := trimName("name", &name); err != nil {
 		return err
@@ -51,6 +51,9 @@ func (r Settings) Set(ctx context.Context, name, value string) error {
 		return err
 	}
 	_, err = r.h.exec(ctx, insertSetting, name, value, now)
+	if errors.Is(err, ErrDuplicate) { // another transaction was first
+		_, err = r.h.exec(ctx, updateSetting, value, now, name)
+	}
 	return err
 }
 

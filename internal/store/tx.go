@@ -12,6 +12,13 @@ import (
 // maxRetries of a transaction that the engine gave up.
 const maxRetries = 3
 
+// writeIsolation: each statement sees what is committed when it begins, on every
+// engine. A snapshot would keep nobody from overwriting another's change (guarded
+// statements do), and MariaDB 11.6 and later end a transaction that writes a row
+// which changed since its snapshot: of writers that read first and then raise the
+// version, all but one would fail.
+const writeIsolation = sql.LevelReadCommitted
+
 // Tx runs fn in one write transaction and commits when it returns nil. Any error
 // rolls back and is returned as it is.
 //
@@ -25,7 +32,7 @@ const maxRetries = 3
 // do a thing twice inserts a key of its own and asks for it again.
 func (s *Store) Tx(ctx context.Context, fn func(r Repos) error) error {
 	for try := 1; ; try++ {
-		err := s.once(ctx, s.write, nil, true, fn)
+		err := s.once(ctx, s.write, &sql.TxOptions{Isolation: writeIsolation}, true, fn)
 		if err == nil || try > maxRetries || s.dialect.fault(err) != faultRetry {
 			return err
 		}

@@ -2,6 +2,7 @@ package storetest_test
 
 import (
 	"bytes"
+	"context"
 	"net"
 	"net/url"
 	"sync"
@@ -25,7 +26,7 @@ type cutter struct {
 
 func newCutter(t *testing.T, target string) *cutter {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +46,7 @@ func newCutter(t *testing.T, target string) *cutter {
 
 func (c *cutter) forward(client net.Conn) {
 	defer client.Close()
-	server, err := net.Dial("tcp", c.target)
+	server, err := (&net.Dialer{}).DialContext(context.Background(), "tcp", c.target)
 	if err != nil {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 
 	"realms/internal/realm"
 	"realms/internal/store"
+	"realms/internal/store/storetest"
 )
 
 // at is an instant as the store keeps it.
@@ -43,7 +44,7 @@ func equal(t testing.TB, what string, got, want any) {
 
 // size is n, or less of it under the race detector.
 func size(n int) int {
-	if raceEnabled {
+	if storetest.Race {
 		return max(n/10, 2)
 	}
 	return n

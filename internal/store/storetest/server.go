@@ -38,7 +38,7 @@ func (a *mysqlAddress) ping() error {
 	if err != nil {
 		return fmt.Errorf("open: %w", err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	return db.PingContext(ctx)
@@ -142,15 +142,20 @@ func findProgram(name string) (string, error) {
 		return path, nil
 	}
 	for _, dir := range []string{"/usr/sbin", "/usr/local/sbin", "/opt/homebrew/bin"} {
-		if path := filepath.Join(dir, name); exec.Command(path, "--version").Run() == nil {
+		if path := filepath.Join(dir, name); executable(path) {
 			return path, nil
 		}
 	}
 	return "", fmt.Errorf("there is neither a server on 127.0.0.1:3306 nor %s in the path, and REALMS_TEST_MYSQL_DSN is not set", name)
 }
 
+func executable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().Perm()&0o111 != 0
+}
+
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}

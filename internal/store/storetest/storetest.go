@@ -76,13 +76,28 @@ func DSN(t testing.TB, engine string) string {
 	return server.dsn(name)
 }
 
+// MariaDB tells whether the "mysql" engine is one.
+func MariaDB(t testing.TB) bool {
+	t.Helper()
+	db, err := sql.Open("mysql", mysqlServer(t).driverDSN())
+	if err != nil {
+		t.Fatalf("open the test server: %v", err)
+	}
+	defer func() { _ = db.Close() }()
+	var version string
+	if err := db.QueryRowContext(context.Background(), "SELECT @@version").Scan(&version); err != nil {
+		t.Fatalf("ask for the server's version: %v", err)
+	}
+	return strings.Contains(version, "MariaDB")
+}
+
 func run(t testing.TB, server *mysqlAddress, text string) {
 	t.Helper()
 	db, err := sql.Open("mysql", server.driverDSN())
 	if err != nil {
 		t.Fatalf("open the test server: %v", err)
 	}
-	defer db.Close()
+	defer func() { _ = db.Close() }()
 	if _, err := db.ExecContext(context.Background(), text); err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}

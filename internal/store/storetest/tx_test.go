@@ -3,6 +3,7 @@ package storetest_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -35,7 +36,7 @@ func TestGuardedUpdates(t *testing.T) {
 				wg.Go(func() {
 					var mine bool
 					err := s.Tx(t.Context(), func(r store.Repos) (err error) {
-						// A snapshot that is older than the winner's commit changes nothing.
+						// Having read before the winner's commit changes nothing.
 						if _, err := r.Tokens.Get(t.Context(), p.token.ID); err != nil {
 							return err
 						}
@@ -61,34 +62,46 @@ func TestGuardedUpdates(t *testing.T) {
 	})
 }
 
-// A hundred writers that read first, half of them in another process' store.
+// A hundred writers that read first, half of them in another process' store. The
+// last engine is MariaDB as it is by default from 11.6 on.
 func TestManyWriters(t *testing.T) {
-	storetest.Each(t, func(t *testing.T, s *store.Store) {
-		dsn := storetest.DSN(t, s.Engine())
-		stores := []*store.Store{storetest.OpenDSN(t, store.Options{DSN: dsn}), storetest.OpenDSN(t, store.Options{DSN: dsn})}
-		must[[]string](t)(stores[0].Migrate(t.Context()))
-		writers, each := size(100), 5
-		var wg sync.WaitGroup
-		for w := range writers {
-			wg.Go(func() {
-				for range each {
-					err := stores[w%2].Tx(t.Context(), func(r store.Repos) error {
-						if _, err := r.Changes.Version(t.Context()); err != nil {
-							return err
-						}
-						return r.Changes.Bump(t.Context(), store.KindUser, 1)
-					})
-					if err != nil {
-						t.Errorf("writer %d: %v", w, err)
+	for _, engine := range append(storetest.Engines(t), "mysql?innodb_snapshot_isolation=ON") {
+		t.Run(engine, func(t *testing.T) { testManyWriters(t, engine) })
+	}
+}
+
+func testManyWriters(t *testing.T, engine string) {
+	engine, option, _ := strings.Cut(engine, "?")
+	dsn := storetest.DSN(t, engine)
+	if option != "" {
+		if !storetest.MariaDB(t) {
+			t.Skip("the server is not a MariaDB, and only there can a snapshot forbid a write")
+		}
+		dsn += "?" + option
+	}
+	stores := []*store.Store{storetest.OpenDSN(t, store.Options{DSN: dsn}), storetest.OpenDSN(t, store.Options{DSN: dsn})}
+	must[[]string](t)(stores[0].Migrate(t.Context()))
+	writers, each := size(100), 5
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for range each {
+				err := stores[w%2].Tx(t.Context(), func(r store.Repos) error {
+					if _, err := r.Changes.Version(t.Context()); err != nil {
+						return err
 					}
+					return r.Changes.Bump(t.Context(), store.KindUser, 1)
+				})
+				if err != nil {
+					t.Errorf("writer %d: %v", w, err)
 				}
-			})
-		}
-		wg.Wait()
-		if got := version(t, stores[0]); got != int64(writers*each) {
-			t.Errorf("version %d, want %d", got, writers*each)
-		}
-	})
+			}
+		})
+	}
+	wg.Wait()
+	if got := version(t, stores[0]); got != int64(writers*each) {
+		t.Errorf("version %d, want %d", got, writers*each)
+	}
 }
 
 func TestDeadlockIsTriedAgain(t *testing.T) {
