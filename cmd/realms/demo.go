@@ -66,7 +66,7 @@ func (c *cli) demo(ctx context.Context) (err error) {
 }
 
 func (c *cli) serveDemo(ctx context.Context, cfg config.Config, upstream string) error {
-	app, err := server.Open(ctx, cfg, c.logger(cfg))
+	app, err := server.Open(ctx, cfg, c.logger(quieter(cfg)))
 	if err != nil {
 		return err
 	}

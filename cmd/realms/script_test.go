@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +39,10 @@ func TestScripts(t *testing.T) {
 			"await":  await,
 			"ask":    ask,
 			"replay": replay,
+
+			"awaitline": awaitLine,
+			"emptydir":  emptyDir,
+			"find":      findText,
 		},
 		RequireUniqueNames: true,
 	})
@@ -70,7 +75,7 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("waited in vain: %v", err)
 		case neg && err != nil:
 			return
-		case !neg && err == nil:
+		case !neg && err == nil && h.Addr != "":
 			ts.Setenv("ADDR", h.Addr)
 			return
 		}
@@ -147,6 +152,38 @@ func replay(ts *testscript.TestScript, _ bool, args []string) {
 	defer func() { _ = resp.Body.Close() }() // read to its end
 	_, err = io.Copy(ts.Stdout(), resp.Body)
 	ts.Check(err)
+}
+
+// awaitline FILE TEXT: waits until a line of the file holds the text.
+func awaitLine(ts *testscript.TestScript, _ bool, args []string) {
+	end := time.Now().Add(30 * time.Second)
+	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+		data, _ := os.ReadFile(ts.MkAbs(args[0])) // it may not be there yet
+		if before, _, found := bytes.Cut(data, []byte(args[1])); found && bytes.ContainsRune(data[len(before):], '\n') {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited in vain for %q in:\n%s", args[1], data)
+		}
+	}
+}
+
+// find FILE PATTERN NAME: puts what the pattern finds first into the variable.
+func findText(ts *testscript.TestScript, _ bool, args []string) {
+	found := regexp.MustCompile(args[1]).FindString(ts.ReadFile(args[0]))
+	if found == "" {
+		ts.Fatalf("%s holds nothing like %s", args[0], args[1])
+	}
+	ts.Setenv(args[2], found)
+}
+
+// emptydir DIR: holds that nothing is in the folder.
+func emptyDir(ts *testscript.TestScript, neg bool, args []string) {
+	entries, err := os.ReadDir(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if empty := len(entries) == 0; empty == neg {
+		ts.Fatalf("%s holds %v", args[0], entries)
+	}
 }
 
 // shellWords splits a line at blanks outside single quotes.

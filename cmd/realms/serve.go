@@ -8,10 +8,13 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"realms/internal/config"
+	"realms/internal/realm"
 	"realms/internal/server"
 	"realms/internal/store"
 )
@@ -77,10 +80,13 @@ func (c *cli) runApp(ctx context.Context, app *server.App, listening func(addr s
 	})
 	work.Go(func() error {
 		addr, err := app.Addr(ctx)
-		if err != nil {
-			return nil // Run says why it never listened
+		if err == nil {
+			err = listening(addr)
 		}
-		return listening(addr)
+		if ctx.Err() != nil {
+			err = nil // Run says why it ended
+		}
+		return err
 	})
 	return work.Wait()
 }
@@ -99,6 +105,7 @@ func (c *cli) welcome(ctx context.Context, w io.Writer, cfg config.Config, s *st
 	if err != nil {
 		return fmt.Errorf("read the tokens: %w", err)
 	}
+	owner := slices.IndexFunc(users, func(u *realm.User) bool { return u.Enabled })
 	form := "self mode"
 	if !cfg.SelfMode.Enable {
 		form = "for several users"
@@ -113,12 +120,12 @@ func (c *cli) welcome(ctx context.Context, w io.Writer, cfg config.Config, s *st
 		fmt.Fprintf(w, "\nThere is no channel yet, so there is nobody to ask. Next, in another terminal:\n\n")
 		fmt.Fprintf(w, "  %s apply --example > channels.yaml   # then put your provider and its key into it\n", c.program)
 		fmt.Fprintf(w, "  %s\n", c.again("apply -f channels.yaml"))
-	case len(users) == 0:
-		fmt.Fprintf(w, "\nThere is no user yet, so nobody may ask. Next, in another terminal:\n\n")
+	case owner < 0:
+		fmt.Fprintf(w, "\nThere is no user who may ask yet. Next, in another terminal:\n\n")
 		fmt.Fprintf(w, "  %s\n", c.again("user set owner --role root"))
-	case len(tokens) == 0:
-		fmt.Fprintf(w, "\nThere is no token yet, so nobody may ask. Next, in another terminal:\n\n")
-		fmt.Fprintf(w, "  %s\n", c.again("token create --user "+shellQuote(users[0].Name)+" --name laptop"))
+	case !slices.ContainsFunc(tokens, func(t *realm.Token) bool { return tokenState(*t, time.Now()) == live }):
+		fmt.Fprintf(w, "\nThere is no token to ask with yet. Next, in another terminal:\n\n")
+		fmt.Fprintf(w, "  %s\n", c.again("token create --user "+shellQuote(users[owner].Name)+" --name laptop"))
 	}
 	fmt.Fprintln(w)
 	return nil

@@ -161,7 +161,7 @@ func (c *cli) showTokens(list []account.TokenInfo, all bool, now time.Time) erro
 	rows := [][]string{{"ID", "USER", "NAME", "BEGINS", "GROUPS", "MODELS", "EXPIRES", "STATE"}}
 	for _, t := range list {
 		state := tokenState(t.Token, now)
-		if state != "live" && !all {
+		if state != live && !all {
 			continue
 		}
 		rows = append(rows, []string{
@@ -171,6 +171,9 @@ func (c *cli) showTokens(list []account.TokenInfo, all bool, now time.Time) erro
 	return c.table(rows)
 }
 
+// live is the state of a token that is taken.
+const live = "live"
+
 func tokenState(t realm.Token, now time.Time) string {
 	switch {
 	case !t.RevokedAt.IsZero():
@@ -178,7 +181,7 @@ func tokenState(t realm.Token, now time.Time) string {
 	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
 		return "expired"
 	}
-	return "live"
+	return live
 }
 
 func orAll(list []string) string {

@@ -177,7 +177,7 @@ func TestDSNHidesPassword(t *testing.T) {
 		"sqlite:./x.db":                       "sqlite:./x.db",
 		"sqlite:///srv/a@b/x.db":              "sqlite:///srv/a@b/x.db",
 		"mysql://u:hush@h:3306/db":            "mysql://u:***@h:3306/db",
-		"mysql://u:hu@sh@h:3306/db":            "mysql://u:***@h:3306/db",
+		"mysql://u:hu@sh@h:3306/db":           "mysql://u:***@h:3306/db",
 		"mysql://u@h:3306/db":                 "mysql://u@h:3306/db",
 		"mysql://h:3306/db?password=hush&x=1": "mysql://h:3306/db?…",
 		"u:hush@tcp(h:3306)/db":               "[redacted]",

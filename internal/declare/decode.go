@@ -104,8 +104,9 @@ func (d *decoder) secret(n yamldoc.Node, path, key string) *realm.Secret {
 	return &s
 }
 
-func (d *decoder) flag(n yamldoc.Node, path, key string, def bool) bool {
-	return parsed(d, n, path, key, def, func(text string) (bool, error) {
+// enabled is the flag that most things have; what does not say is.
+func (d *decoder) enabled(n yamldoc.Node, path string) bool {
+	return parsed(d, n, path, "enabled", true, func(text string) (bool, error) {
 		if text != "true" && text != "false" {
 			return false, fmt.Errorf("%q is neither true nor false", text)
 		}

@@ -145,7 +145,7 @@ func readModel(d *decoder, n yamldoc.Node, path string) (realm.Model, string, er
 	m, err := catalog.CheckModel(realm.Model{
 		Name:            d.text(n, path, "name", ""),
 		OwnedBy:         d.text(n, path, "owned_by", ""),
-		Enabled:         d.flag(n, path, "enabled", true),
+		Enabled:         d.enabled(n, path),
 		MaxOutputTokens: int64(d.whole(n, path, "max_output_tokens", 0)),
 		Price:           readPrice(d, n, yamldoc.Key(path, "price")),
 		Compat:          d.texts(n, path, "compat"),
@@ -175,7 +175,7 @@ func readUser(d *decoder, n yamldoc.Node, path string) (account.UserSpec, string
 	u := account.UserSpec{
 		Name:    d.text(n, path, "name", ""),
 		Role:    realm.Role(d.text(n, path, "role", string(realm.RoleUser))),
-		Enabled: d.flag(n, path, "enabled", true),
+		Enabled: d.enabled(n, path),
 		Groups:  d.texts(n, path, "groups"),
 	}
 	if u.Groups == nil {

@@ -14,7 +14,7 @@ func readChannel(d *decoder, n yamldoc.Node, path string) (channelEntry, string,
 	e := channelEntry{ChannelSpec: catalog.ChannelSpec{
 		Name:     d.text(n, path, "name", ""),
 		Type:     realm.ChannelType(d.text(n, path, "type", string(realm.OpenAICompatible))),
-		Enabled:  d.flag(n, path, "enabled", true),
+		Enabled:  d.enabled(n, path),
 		Priority: d.whole(n, path, "priority", 0),
 		Weight:   d.whole(n, path, "weight", defaultWeight),
 		APIs:     readAPIs(d, n, path),
@@ -98,7 +98,7 @@ func readCredential(d *decoder, n yamldoc.Node, path string) catalog.CredentialS
 	return catalog.CredentialSpec{
 		Name:     d.text(n, path, "name", ""),
 		APIKey:   d.secret(n, path, "api_key"),
-		Enabled:  d.flag(n, path, "enabled", true),
+		Enabled:  d.enabled(n, path),
 		Priority: d.whole(n, path, "priority", 0),
 		Weight:   d.whole(n, path, "weight", defaultWeight),
 	}

@@ -81,9 +81,7 @@ func (c *content) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	var parts []struct{ Text string }
-	if json.Unmarshal(b, &parts) != nil {
-		return nil // null, or a shape without words
-	}
+	_ = json.Unmarshal(b, &parts) // null, or a shape without words
 	texts := make([]string, 0, len(parts))
 	for _, p := range parts {
 		if p.Text != "" {
