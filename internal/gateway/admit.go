@@ -27,6 +27,7 @@ func (x *exchange) record() {
 	x.rec = &realm.RequestRecord{
 		ID: x.call.ID, StartedAt: x.started, UserID: x.principal.UserID, TokenID: x.principal.TokenID,
 		Operation: x.op.Name, ClientRequestID: clipped(x.call.Header.Get("X-Request-Id")),
+		Usage: realm.Usage{Source: realm.UsageNone}, // nothing, until an upstream is asked
 	}
 }
 

@@ -144,7 +144,8 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, client Client) {
 		return
 	}
 	x.ticket = g.o.Usage.Open(x.rec)
-	x.execute(ctx) // 4 to 7
+	x.noteUsage(noUsage()) // unknown, until an upstream tells
+	x.execute(ctx)         // 4 to 7
 }
 
 // refuse answers a request that never reached a principal: it leaves no row.

@@ -226,8 +226,13 @@ func (x *exchange) cut(ctx context.Context, err error, at Progress) {
 	x.client.Fail(&realm.Error{Code: code, Message: message, Reason: string(cause)}, at)
 }
 
-// noteUsage puts the usage on the record.
-func (x *exchange) noteUsage(u realm.Usage) { x.rec.Usage = u }
+// noteUsage puts the usage on the record. An answer that only shows an earlier
+// response again has consumed nothing of its own.
+func (x *exchange) noteUsage(u realm.Usage) {
+	if x.op.Meters {
+		x.rec.Usage = u
+	}
+}
 
 // keepObjects remembers which account holds what the answer made, unless the
 // client asked that nothing be kept.

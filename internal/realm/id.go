@@ -87,6 +87,19 @@ func (id RequestID) String() string {
 	return string(out[:])
 }
 
+// MarshalText makes a RequestID its 26 characters in JSON.
+func (id RequestID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads what MarshalText wrote.
+func (id *RequestID) UnmarshalText(b []byte) error {
+	parsed, err := ParseRequestID(string(b))
+	if err != nil {
+		return err
+	}
+	*id = parsed
+	return nil
+}
+
 // IsZero tells whether no identifier was made.
 func (id RequestID) IsZero() bool { return id == RequestID{} }
 

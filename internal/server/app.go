@@ -75,7 +75,7 @@ func (a *App) build() {
 	a.Catalog = catalog.New(catalog.Options{Store: a.Store, Log: a.Log})
 	a.Settings = settings.New(settings.Options{Store: a.Store, SelfMode: cfg.SelfMode.Enable, Log: a.Log})
 	a.Objects = &usage.Objects{Load: a.loadObject}
-	a.Usage = usage.New(usage.Options{Insert: a.insertRecords, Log: a.Log, Registry: a.Registry})
+	a.Usage = usage.New(usage.Options{Insert: a.insertRecords, Off: !cfg.Usage.Rows, Log: a.Log, Registry: a.Registry})
 	a.Upstream = upstream.New(upstream.Options{
 		Guard: netguard.New(netguard.Options{
 			AllowPrivate:   cfg.PrivateNetworks(),

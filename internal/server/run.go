@@ -40,6 +40,7 @@ func (a *App) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	a.addr = ln.Addr().String()
 	capped := &limit.Listener{Listener: ln, Max: maxConnections()}
 	requests, cancelRequests := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancelRequests(nil)
@@ -59,7 +60,6 @@ func (a *App) Run(ctx context.Context) error {
 
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(capped) }()
-	a.addr = ln.Addr().String()
 	close(a.ready)
 	select {
 	case err = <-served:

@@ -21,7 +21,9 @@ const (
 // Options makes a Recorder.
 type Options struct {
 	// Insert writes a batch in one transaction, idempotently by request id.
-	Insert   func(context.Context, []realm.RequestRecord) error
+	Insert func(context.Context, []realm.RequestRecord) error
+	// Off keeps nothing: Close drops the record.
+	Off      bool
 	Queue    int           // records waiting at most; DefaultQueue
 	Batch    int           // rows of one transaction at most; DefaultBatch
 	Interval time.Duration // how long a record waits for company; DefaultInterval
@@ -89,6 +91,9 @@ func (r *Recorder) Open(rec *realm.RequestRecord) Ticket { return Ticket{recorde
 // means that it is not, and is already counted.
 func (t Ticket) Close() error {
 	r := t.recorder
+	if r.o.Off {
+		return nil
+	}
 	select {
 	case r.queue <- t.record:
 		return nil

@@ -1,0 +1,188 @@
+package realm
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestIDsSortByTimeAndKeepIt(t *testing.T) {
+	now := Epoch.Add(300 * 24 * time.Hour).Add(123 * time.Millisecond)
+	var last ID
+	for i := range 1000 {
+		at := now.Add(time.Duration(i) * time.Millisecond)
+		id := NewID(at)
+		if id <= last {
+			t.Fatalf("id %d of a later millisecond is not greater than %d", id, last)
+		}
+		if !id.Time().Equal(at) {
+			t.Fatalf("time %s, want %s", id.Time(), at)
+		}
+		last = id
+	}
+	end := Epoch.Add((1<<41 - 1) * time.Millisecond)
+	if id := NewID(end); id <= 0 || !id.Time().Equal(end) {
+		t.Errorf("the last id %d does not fit a signed BIGINT", id)
+	}
+}
+
+func TestIDsAreStringsInJSON(t *testing.T) {
+	in := map[ID]ID{math.MaxInt64: 9007199254740993}
+	text, err := json.Marshal(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `{"9223372036854775807":"9007199254740993"}`; string(text) != want {
+		t.Errorf("JSON %s, want %s", text, want)
+	}
+	var out map[ID]ID
+	if err := json.Unmarshal(text, &out); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(in, out); diff != "" {
+		t.Errorf("read back (-want +got):\n%s", diff)
+	}
+	for _, bad := range []string{`"x"`, `"-1"`, `"0"`, `""`, `"9223372036854775808"`} {
+		var id ID
+		if json.Unmarshal([]byte(bad), &id) == nil {
+			t.Errorf("%s was read as id %d", bad, id)
+		}
+	}
+}
+
+func TestRequestIDs(t *testing.T) {
+	at := time.UnixMilli(1469922850259)
+	id := NewRequestID(at, 0x4a30, 0x1122334455667788)
+	if !strings.HasPrefix(id.String(), "01ARZ3NDEK") { // the ULID specification's own example of a time is 01ARZ3NDEK for 1469922850259
+		t.Errorf("text %s does not begin with the time", id)
+	}
+	if !id.Time().Equal(at) {
+		t.Errorf("time %s, want %s", id.Time(), at)
+	}
+	for _, text := range []string{id.String(), strings.ToLower(id.String())} {
+		back, err := ParseRequestID(text)
+		if err != nil || back != id {
+			t.Errorf("%s was read as %s, %v", text, back, err)
+		}
+	}
+	for _, bad := range []string{"", "x", strings.Repeat("U", 26), "8" + strings.Repeat("0", 25), id.String() + "0"} {
+		if got, err := ParseRequestID(bad); err == nil {
+			t.Errorf("%q was read as %s", bad, got)
+		}
+	}
+	if a, b := NewRequestID(at, 1, 2), NewRequestID(at.Add(time.Millisecond), 0, 0); a.String() >= b.String() {
+		t.Errorf("%s of an earlier millisecond does not sort before %s", a, b)
+	}
+}
+
+func TestMoneyIsExact(t *testing.T) {
+	for text, want := range map[string]Money{
+		"0": 0, "1.25": 1_250_000_000, "0.125": 125_000_000, "10": 10_000_000_000, ".5": 500_000_000, "3.": 3_000_000_000,
+		"0.000000001": 1, "9223372036.854775807": math.MaxInt64,
+	} {
+		got, err := ParseMoney(text)
+		if err != nil || got != want {
+			t.Errorf("%q is %d, %v; want %d", text, got, err, want)
+		}
+		if back, err := ParseMoney(got.String()); err != nil || back != got {
+			t.Errorf("%q prints as %q, which reads as %d, %v", text, got, back, err)
+		}
+	}
+	for _, bad := range []string{"", ".", "-1", "+1", "1e3", "0.0000000001", "9223372036.854775808", "1,5", " 1", "NaN", "0x1"} {
+		if got, err := ParseMoney(bad); err == nil {
+			t.Errorf("%q was read as %d", bad, got)
+		}
+	}
+	if got := Money(math.MinInt64 + 1).String(); got != "-9223372036.854775807" {
+		t.Errorf("the least amount prints as %s", got)
+	}
+}
+
+func TestSecretsDoNotPrint(t *testing.T) {
+	text := strings.Repeat("hush", 3)
+	s := Secret(text)
+	out, err := json.Marshal(map[string]any{"a": s, "b": struct{ S Secret }{s}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("message", "secret", s, "group", struct{ S Secret }{s})
+	for _, printed := range []string{fmt.Sprintf("%s %v %+v %#v %q", s, s, s, s, s), string(out), log.String()} {
+		if strings.Contains(printed, text) {
+			t.Errorf("the secret shows in %s", printed)
+		}
+	}
+	if s.Reveal() != text {
+		t.Error("Reveal does not give the text")
+	}
+}
+
+func TestAPIs(t *testing.T) {
+	all, err := ParseAPIs(nil)
+	if err != nil || all != AllAPIs || len(all.Names()) != 10 {
+		t.Errorf("no names give %v, %v; want all ten", all, err)
+	}
+	some, err := ParseAPIs([]string{"chat", "responses"})
+	if err != nil || !some.Has(APIChat) || !some.Has(APIResponses) || some.Has(APIImages) {
+		t.Errorf("two names give %v, %v", some, err)
+	}
+	if _, err := ParseAPIs([]string{"chats"}); err == nil {
+		t.Error("an unknown name was taken")
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	const groupA, groupB ID = 1, 2
+	usable := func() []*Endpoint {
+		return []*Endpoint{{Credentials: []*Credential{{ID: NewID(time.Now()), Enabled: true, State: CredentialOK}}}}
+	}
+	snap := NewSnapshot(1, []*Group{{ID: groupA}, {ID: groupB}},
+		[]*Model{{Name: "exact", Enabled: true}, {Name: "off"}, {Name: "listed", Enabled: true}},
+		[]*Channel{
+			{Name: "x", Enabled: true, Priority: 5, Groups: []ID{groupA}, Bindings: []Binding{{"exact", "theirs"}, {"off", "off"}}, Endpoints: usable()},
+			{Name: "any", Enabled: true, Priority: 1, Groups: []ID{groupA}, Bindings: []Binding{{AnyModel, AnyModel}}, Endpoints: usable()},
+			{Name: "b", Enabled: true, Groups: []ID{groupB}, Bindings: []Binding{{"other", "other"}}, Endpoints: usable()},
+			{Name: "disabled", Groups: []ID{groupB}, Bindings: []Binding{{AnyModel, AnyModel}}, Endpoints: usable()},
+		})
+	show := func(r *Route) string {
+		if r == nil {
+			return "none"
+		}
+		var parts []string
+		for _, tier := range r.Tiers {
+			for _, c := range tier.Candidates {
+				parts = append(parts, fmt.Sprintf("%d:%s=%s", tier.Priority, c.Channel.Name, c.Upstream))
+			}
+		}
+		return strings.Join(parts, " ")
+	}
+	for _, tt := range []struct {
+		group ID
+		model string
+		open  bool
+		want  string
+	}{
+		{groupA, "exact", false, "5:x=theirs 1:any="},
+		{groupA, "unheard", false, "1:any="},
+		{groupA, "other", false, "1:any="},
+		{groupB, "other", false, "0:b=other"},
+		{groupB, "unheard", false, "none"},
+		{groupB, "unheard", true, "0:b="},
+	} {
+		if got := show(snap.Route(tt.group, tt.model, tt.open)); got != tt.want {
+			t.Errorf("group %d, model %s, open %v: %s, want %s", tt.group, tt.model, tt.open, got, tt.want)
+		}
+	}
+	if diff := cmp.Diff([]string{"exact", "listed"}, snap.Offered([]ID{groupA})); diff != "" {
+		t.Errorf("offered to group A (-want +got):\n%s", diff)
+	}
+	if got := snap.Offered([]ID{groupB}); got != nil {
+		t.Errorf("offered to group B: %v", got)
+	}
+}
