@@ -106,6 +106,32 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Len is how many bytes are still to be read.
+func (r *bodyReader) Len() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.rest)
+}
+
+// WriteTo sends what is left without copying it. The lock is not held while it
+// writes: a reference of its own keeps the bytes, so that Close never waits for a
+// slow upstream.
+func (r *bodyReader) WriteTo(w io.Writer) (int64, error) {
+	r.mu.Lock()
+	b, rest := r.body, r.rest
+	r.rest = nil
+	if b != nil {
+		b.refs.Add(1)
+	}
+	r.mu.Unlock()
+	if b == nil || len(rest) == 0 {
+		return 0, nil
+	}
+	defer b.release()
+	n, err := w.Write(rest)
+	return int64(n), err
+}
+
 func (r *bodyReader) Close() error {
 	r.mu.Lock()
 	b := r.body

@@ -30,14 +30,15 @@ func readBody(call *Call, maxBytes int64, budget *limit.Bytes) (*body, error) {
 	if call.Length > maxBytes {
 		return nil, tooLarge(maxBytes)
 	}
-	src, done, err := decoder(call.ContentEncoding, call.Body)
+	encoding := strings.ToLower(strings.TrimSpace(call.ContentEncoding))
+	src, done, err := decoder(encoding, call.Body)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	known := call.Length
-	if src != call.Body || known < 0 {
-		known = 0 // the decoded size is unknown
+	known := int64(0) // the decoded size is not
+	if plain(encoding) && call.Length > 0 {
+		known = call.Length
 	}
 	b := newBody(int(known)+1, budget) // one more, so that EOF is found without growing
 	if err := b.fill(src, known, maxBytes); err != nil {
@@ -101,11 +102,14 @@ var zstdReaders = sync.Pool{New: func() any {
 	return d
 }}
 
+func plain(encoding string) bool { return encoding == "" || encoding == "identity" }
+
 // decoder undoes a Content-Encoding; done gives back what it borrowed.
 func decoder(encoding string, src io.Reader) (r io.Reader, done func(), err error) {
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
-	case "", "identity":
+	if plain(encoding) {
 		return src, func() {}, nil
+	}
+	switch encoding {
 	case "gzip", "x-gzip":
 		z := gzipReaders.Get().(*gzip.Reader)
 		if err := z.Reset(src); err != nil {

@@ -162,6 +162,14 @@ func TestBodyOutlivesItsReaders(t *testing.T) {
 				_ = r.Close()
 			})
 			wg.Go(func() { _ = r.Close() })
+			w := b.reader()
+			wg.Go(func() {
+				var out bytes.Buffer
+				if n, err := w.WriteTo(&out); err != nil || int(n) != out.Len() || !strings.HasPrefix("0123456789", out.String()) {
+					t.Errorf("wrote %q, %v", out.String(), err)
+				}
+			})
+			wg.Go(func() { _ = w.Close() })
 		}
 		b.release()
 	}

@@ -154,6 +154,7 @@ func (s *stream) flush() bool {
 func (s *stream) gone() {
 	s.seal()
 	s.x.noteUsage(s.state.Usage())
+	s.x.rec.Status = s.res.Status
 	s.x.clientGone()
 }
 

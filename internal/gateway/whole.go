@@ -38,7 +38,27 @@ func (x *exchange) relay(ctx context.Context, ex *upstream.Exchange, res *upstre
 	if x.wantsStream() && !isJSON(res) {
 		return x.relayStream(ctx, ex, res) // events under another name; what is none of them fails there
 	}
+	if x.op.Binary && !isJSON(res) {
+		return x.relayBytes(ctx, res)
+	}
 	return x.relayWhole(ctx, ex, res)
+}
+
+// relayBytes passes on an answer that is sound rather than text, from its first
+// bytes on: nothing in it but its absence can be judged.
+func (x *exchange) relayBytes(ctx context.Context, res *upstream.Response) *upstream.Failure {
+	head := make([]byte, 4<<10)
+	n, err := io.ReadAtLeast(res.Body, head, 1)
+	switch {
+	case n > 0 && openai.IsHTML(head[:n]) && !strings.HasPrefix(res.MediaType, "audio/"):
+		return badAnswer(res, errHTML)
+	case n > 0:
+		return x.relayLarge(ctx, res, head[:n])
+	case errors.Is(err, io.EOF):
+		return badAnswer(res, errEmptyBody)
+	default:
+		return x.readFailure(ctx, res, err)
+	}
 }
 
 // wantsStream tells whether the client asked for events, in the body or, for an
@@ -136,18 +156,19 @@ func (x *exchange) refusedStream(ex *upstream.Exchange, res *upstream.Response, 
 	return badAnswer(res, errNoStream)
 }
 
-// relayLarge passes on an answer that is too large to hold. Its end waits until
-// the usage is durable; after the first byte nothing else can be asked.
+// relayLarge passes on an answer that is too large to hold, or is not to be held.
+// Its end waits until the usage is durable; after the first byte nothing else can
+// be asked.
 func (x *exchange) relayLarge(ctx context.Context, res *upstream.Response, head []byte) *upstream.Failure {
 	x.rec.Status = res.Status
 	x.begin()
 	x.client.Begin(res.Status, res.Header, false, res.Length)
-	cut := len(head) - heldTail
-	if x.client.Write(head[:cut]) != nil {
+	cut := max(len(head)-heldTail, 0)
+	if cut > 0 && x.client.Write(head[:cut]) != nil {
 		x.clientGone()
 		return nil
 	}
-	tail := append(make([]byte, 0, 4*heldTail), head[cut:]...)
+	tail := append(make([]byte, 0, 2*heldTail), head[cut:]...)
 	for {
 		n, err := res.Body.Read(tail[len(tail):cap(tail)])
 		tail = tail[:len(tail)+n]
