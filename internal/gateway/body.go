@@ -120,13 +120,12 @@ func (r *bodyReader) WriteTo(w io.Writer) (int64, error) {
 	r.mu.Lock()
 	b, rest := r.body, r.rest
 	r.rest = nil
-	if b != nil {
-		b.refs.Add(1)
-	}
-	r.mu.Unlock()
 	if b == nil || len(rest) == 0 {
+		r.mu.Unlock()
 		return 0, nil
 	}
+	b.refs.Add(1)
+	r.mu.Unlock()
 	defer b.release()
 	n, err := w.Write(rest)
 	return int64(n), err

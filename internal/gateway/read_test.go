@@ -179,6 +179,21 @@ func TestBodyOutlivesItsReaders(t *testing.T) {
 	}
 }
 
+func TestWritingABodyKeepsNoReference(t *testing.T) {
+	b := newBody(3, limit.NewBytes(10))
+	b.buf = append(b.buf, "abc"...)
+	r := b.reader()
+	for range 3 { // net/http writes it, and then looks whether there is more
+		if _, err := r.WriteTo(io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = r.Close()
+	if refs := b.refs.Load(); refs != 1 {
+		t.Errorf("%d references are left, want the handler's own", refs)
+	}
+}
+
 func TestClosedBodyReaderReadsNothing(t *testing.T) {
 	b := newBody(3, limit.NewBytes(10))
 	b.buf = append(b.buf, "abc"...)

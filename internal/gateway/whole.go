@@ -33,6 +33,9 @@ type kept struct {
 func (x *exchange) relay(ctx context.Context, ex *upstream.Exchange, res *upstream.Response) *upstream.Failure {
 	defer func() { _ = res.Body.Close() }()
 	if res.EventStream() {
+		if !x.allowsStream() {
+			return badAnswer(res, errStream) // the client cannot read events it did not ask for
+		}
 		return x.relayStream(ctx, ex, res)
 	}
 	if x.wantsStream() && !isJSON(res) {
@@ -61,13 +64,19 @@ func (x *exchange) relayBytes(ctx context.Context, res *upstream.Response) *upst
 	}
 }
 
-// wantsStream tells whether the client asked for events, in the body or, for an
+// allowsStream tells whether the client asked for events, in the body or, for an
 // object that is streamed again, in the query.
-func (x *exchange) wantsStream() bool {
+func (x *exchange) allowsStream() bool {
 	if x.req != nil {
-		return x.req.Stream && x.op.Answer != openai.AnswerJSONOrRaw
+		return x.req.Stream
 	}
 	return strings.Contains(x.call.RawQuery, "stream=true")
+}
+
+// wantsStream tells whether nothing but events will do: older transcription
+// models answer whole whatever was asked.
+func (x *exchange) wantsStream() bool {
+	return x.allowsStream() && x.op.Answer != openai.AnswerJSONOrRaw
 }
 
 func (x *exchange) relayWhole(ctx context.Context, ex *upstream.Exchange, res *upstream.Response) *upstream.Failure {
@@ -283,6 +292,7 @@ var (
 	errEmptyBody = errors.New("the answer has no body")
 	errHTML      = errors.New("the answer is an HTML page")
 	errNoStream  = errors.New("events were asked for and one JSON answer came")
+	errStream    = errors.New("one answer was asked for and events came")
 )
 
 func badAnswer(res *upstream.Response, why error) *upstream.Failure {
