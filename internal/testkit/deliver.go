@@ -21,6 +21,7 @@ func deliverHTTP1(ctx context.Context, c, raw net.Conn, r *Request, a *Answer) b
 		return false
 	}
 	if !a.NoHeader {
+		attachExtra(a)
 		if _, err := c.Write(append(bytes.Clone(a.Preface), headBytes(a)...)); err != nil {
 			r.cancel()
 			return false
@@ -39,6 +40,21 @@ func deliverHTTP1(ctx context.Context, c, raw net.Conn, r *Request, a *Answer) b
 	case EndFIN:
 	}
 	return false
+}
+
+// attachExtra sends what follows the declared end together with it, so that it is
+// there as soon as the client has the end.
+func attachExtra(a *Answer) {
+	if a.Framing != FrameLength || len(a.Extra) == 0 || len(a.Chunks) == 0 || a.End != EndClean {
+		return
+	}
+	last := len(a.Chunks) - 1
+	a.Declared = 0
+	for _, c := range a.Chunks {
+		a.Declared += int64(len(c))
+	}
+	a.Chunks[last] = append(bytes.Clone(a.Chunks[last]), a.Extra...)
+	a.Extra = nil
 }
 
 // reset closes a connection with RST instead of FIN.

@@ -50,17 +50,26 @@ func (u *Upstream) h2Server(config *tls.Config) *http.Server {
 func (u *Upstream) serveH2(w http.ResponseWriter, req *http.Request) {
 	served, _ := req.Context().Value(servedKey{}).(*atomic.Int64)
 	r := newRequest(req, served.Add(1) > 1)
-	body, err := io.ReadAll(req.Body)
-	if err != nil {
-		panic(http.ErrAbortHandler)
+	var fault Fault
+	if u.options.Early != nil {
+		fault = u.options.Early(r)
 	}
-	r.Body = body
-	r.read()
-	u.record(r)
+	if early := fault != nil; !early {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		r.Body = body
+		r.read()
+		u.record(r)
+		fault = u.choose(r)
+	} else {
+		u.record(r)
+	}
 	stop := context.AfterFunc(req.Context(), r.cancel)
 	defer stop()
 	a := Compose(r, Reply{})
-	if fault := u.choose(r); fault != nil {
+	if fault != nil {
 		fault(r, a)
 	}
 	if !deliverH2(req.Context(), u.ctx, w, r, a) {

@@ -148,11 +148,11 @@ func Gzip() Fault {
 
 // GzipBomb inflates to n bytes.
 func GzipBomb(n int64) Fault {
-	return func(r *Request, a *Answer) {
-		var buf bytes.Buffer
-		zip := gzip.NewWriter(&buf)
-		_, _ = io.CopyN(zip, spaces{}, n)
-		_ = zip.Close()
+	var buf bytes.Buffer
+	zip := gzip.NewWriter(&buf)
+	_, _ = io.CopyN(zip, spaces{}, n)
+	_ = zip.Close()
+	return func(_ *Request, a *Answer) {
 		a.Chunks = [][]byte{buf.Bytes()}
 		a.Header.Set("Content-Encoding", "gzip")
 	}

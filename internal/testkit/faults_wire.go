@@ -94,7 +94,8 @@ func TrailerFlood(n int) Fault {
 	}
 }
 
-// ExtraBytes follow after the answer's declared end.
+// ExtraBytes follow after the answer's declared end, in the same write: a whole
+// forged answer.
 func ExtraBytes() Fault {
 	return func(_ *Request, a *Answer) { a.Extra = []byte("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged") }
 }

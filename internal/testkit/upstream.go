@@ -33,7 +33,8 @@ type Options struct {
 	// Script chooses what goes wrong with a request; nil answers all of them well.
 	Script Script
 	// Early is asked when a request's header has come and its body has not. A Fault
-	// that it gives is answered at once, and the body read afterwards. HTTP/1 only.
+	// that it gives is answered at once; the body is read afterwards (HTTP/1) or not
+	// at all (HTTP/2).
 	Early Script
 	// TLSFault breaks the handshake; TLS and H2 only.
 	TLSFault TLSFault
@@ -49,7 +50,7 @@ type Upstream struct {
 	options  Options
 	listener net.Listener
 	h2       *http.Server
-	ctx      context.Context //nolint:containedctx // ends with the upstream
+	ctx      context.Context
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -20,7 +21,11 @@ import (
 	"realms/internal/testkit"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// net/http prints to the standard logger what an upstream sends unasked.
+	log.SetOutput(io.Discard)
+	goleak.VerifyTestMain(m)
+}
 
 // client trusts the upstream and speaks what it is offered.
 func client(t *testing.T, roots *x509.CertPool) *http.Client {
@@ -214,6 +219,7 @@ func TestFaults(t *testing.T) {
 
 // failed: there was no answer; broken: there was a beginning of one.
 func failed(r *http.Response, _ []byte, err error) bool { return r == nil && err != nil }
+
 func broken(r *http.Response, b []byte, err error) bool { return r != nil && len(b) > 0 && err != nil }
 
 func has(s string) func(*http.Response, []byte, error) bool {
@@ -258,12 +264,14 @@ func TestTLSFaults(t *testing.T) {
 }
 
 func TestEarlyAnswer(t *testing.T) {
-	u := testkit.NewUpstream(t, testkit.Options{Early: testkit.Always(testkit.RateLimited("1"))})
-	res, body := fetch(t, client(t, nil), u.BaseURL+"/chat/completions", strings.Repeat("x", 1<<20))
-	if res.StatusCode != http.StatusTooManyRequests || !strings.Contains(body, "rate_limit_exceeded") {
-		t.Errorf("answer = %d %s", res.StatusCode, body)
-	}
-	if r := u.WaitRequests(t, 1)[0]; r.Body != nil {
-		t.Errorf("body of %d bytes was read before the answer", len(r.Body))
+	for _, protocol := range []testkit.Protocol{testkit.HTTP1, testkit.TLS, testkit.H2} {
+		u := testkit.NewUpstream(t, testkit.Options{Protocol: protocol, Early: testkit.Always(testkit.RateLimited("1"))})
+		res, body := fetch(t, client(t, u.RootCAs), u.BaseURL+"/chat/completions", strings.Repeat("x", 1<<20))
+		if res.StatusCode != http.StatusTooManyRequests || !strings.Contains(body, "rate_limit_exceeded") {
+			t.Errorf("%v: answer = %d %s", protocol, res.StatusCode, body)
+		}
+		if r := u.WaitRequests(t, 1)[0]; r.Body != nil {
+			t.Errorf("%v: body of %d bytes was read before the answer", protocol, len(r.Body))
+		}
 	}
 }

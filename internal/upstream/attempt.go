@@ -23,7 +23,7 @@ const (
 // attempt is the clock of one exchange: one timer for all phases. When a limit runs out it ends the exchange's context and remembers which one it was,
 // so that a timeout is told from a client that went away.
 type attempt struct {
-	parent context.Context //nolint:containedctx // it lives exactly as long as the exchange
+	parent context.Context // lives exactly as long as the exchange
 	cancel context.CancelFunc
 	start  time.Time
 
@@ -63,6 +63,9 @@ func (a *attempt) begin(ctx context.Context, limits *Timeouts) context.Context {
 func (a *attempt) gotConn(info httptrace.GotConnInfo) {
 	a.connected = true
 	a.reused = info.Reused
+	if info.Reused {
+		settle(info.Conn)
+	}
 	a.enter(phaseHeader, a.headerLimit)
 }
 

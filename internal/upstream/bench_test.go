@@ -129,7 +129,7 @@ func benchmarkBare(b *testing.B, size int) {
 func drain(b *testing.B, r io.ReadCloser, buf []byte) {
 	for {
 		_, err := r.Read(buf)
-		if err == io.EOF { //nolint:errorlint // a reader's end is io.EOF itself
+		if err == io.EOF {
 			break
 		}
 		if err != nil {

@@ -13,10 +13,12 @@ import (
 type ReadError struct {
 	// Cause is CauseTimeout (the first event or a read took too long),
 	// CauseUpstreamCut (reset, or shorter than announced), CauseBadAnswer (broken
-	// encoding, or too large once decoded) or CauseClientGone (the request's context
-	// ended).
+	// encoding, or too large once decoded), or CauseClientGone (the request's context
+	// was cancelled; if its deadline passed, CauseTimeout).
 	Cause realm.Cause
 	Err   error
+
+	client bool // it was the client that ended it, by going or by its deadline
 }
 
 func (e *ReadError) Error() string { return "read answer: " + e.Err.Error() }
@@ -27,10 +29,10 @@ func (e *ReadError) Unwrap() error { return e.Err }
 // answer's.
 func (e *ReadError) Outcome(status int) realm.Outcome {
 	o := realm.Outcome{Cause: e.Cause, Status: status, Err: e}
-	switch e.Cause {
-	case realm.CauseClientGone:
+	if e.client {
 		return o
-	case realm.CauseUpstreamCut:
+	}
+	if e.Cause == realm.CauseUpstreamCut {
 		o.Cause = realm.CauseBadAnswer // the word for a cut is kept for what was committed
 		o.Passing = true
 	}
@@ -82,7 +84,7 @@ func (a *attempt) endOfBody(err error) error {
 	case expired:
 		return &ReadError{Cause: realm.CauseTimeout, Err: errIdle}
 	case a.parent.Err() != nil:
-		return &ReadError{Cause: clientCause(a.parent), Err: context.Cause(a.parent)}
+		return &ReadError{Cause: clientCause(a.parent), Err: context.Cause(a.parent), client: true}
 	case errors.As(err, &bad):
 		return &ReadError{Cause: realm.CauseBadAnswer, Err: err}
 	}

@@ -65,10 +65,10 @@ func (s *seen) outcome(now time.Time) realm.Outcome {
 		o.Cause, o.Scope, o.Next, o.Passing = r.cause, r.scope, r.next, r.passing
 		break
 	}
-	switch o.Cause {
-	case realm.CauseRateLimited:
+	if o.Cause == realm.CauseRateLimited {
 		o.Passing = o.Told && o.Wait <= passingWait
-	case realm.CauseField:
+	}
+	if o.Next == realm.NextWithoutField {
 		o.Field = s.field
 	}
 	return o

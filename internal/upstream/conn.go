@@ -3,9 +3,14 @@ package upstream
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"errors"
 	"io"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"realms/internal/netguard"
 )
@@ -17,9 +22,16 @@ import (
 // It holds back a write that is a whole HTTP/1 header with a body to follow, which
 // is all there at once (Exchange.Body is in memory), and sends it with the body's
 // first bytes. Everything else passes straight through; over TLS, all does.
+//
+// It also guards the moment between two exchanges: see settle.
 type conn struct {
 	net.Conn
-	held []byte // a header that waits for its body
+	held    []byte // a header that waits for its body
+	reading atomic.Bool
+	idle    atomic.Bool // between settle and the next request's first byte
+	closed  atomic.Bool
+	probe   probe
+	h2      atomic.Int32 // 0 until asked, then 1 for no and 2 for yes
 }
 
 // joinBelow is the size up to which copying a body behind its header is cheaper
@@ -33,8 +45,99 @@ func dialer(g *netguard.Guard) func(ctx context.Context, network, address string
 		if err != nil {
 			return nil, err
 		}
-		return &conn{Conn: c}, nil
+		wrapped := &conn{Conn: c}
+		wrapped.probe.open(c)
+		return wrapped, nil
 	}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	c.reading.Store(true)
+	n, err := c.Conn.Read(p)
+	c.reading.Store(false)
+	if n > 0 && c.idle.Load() {
+		_ = c.Close()
+		return 0, io.EOF
+	}
+	return n, err
+}
+
+func (c *conn) Close() error {
+	c.closed.Store(true)
+	return c.Conn.Close()
+}
+
+// settleTime is how long settle waits for net/http to come back to reading.
+const settleTime = 20 * time.Millisecond
+
+// settle keeps what an upstream sent beyond its answer's end from being taken for
+// the next answer, which may be another user's. net/http offers a connection for
+// use a moment before it looks for such bytes. So here, before a connection is
+// used again: somebody must wait in Read (nothing is left in net/http's buffer),
+// whatever Read gets until the request goes out ends the connection, and so does
+// what the kernel holds at that moment. The exchange then fails as on any stale
+// connection. Bytes that arrive later still cannot be told from an answer.
+func settle(nc net.Conn) {
+	c := ours(nc)
+	if c == nil {
+		return
+	}
+	c.idle.Store(true)
+	for range 100 {
+		if c.reading.Load() || c.closed.Load() {
+			return
+		}
+		runtime.Gosched()
+	}
+	deadline := time.Now().Add(settleTime)
+	for !c.reading.Load() && !c.closed.Load() {
+		if time.Now().After(deadline) {
+			_ = c.Close()
+			return
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
+}
+
+// wakeUp ends the time in which nothing may arrive.
+func (c *conn) wakeUp() error {
+	if !c.idle.Load() {
+		return nil
+	}
+	if c.probe.touched() {
+		_ = c.Close()
+		return errTouched
+	}
+	c.idle.Store(false)
+	return nil
+}
+
+// errTouched: the upstream has sent something, or its end, before it was asked.
+var errTouched = errors.New("connection is not idle any more")
+
+// ours is the conn below an HTTP/1 connection; nil for any other.
+func ours(nc net.Conn) *conn {
+	if c, ok := nc.(*conn); ok {
+		return c
+	}
+	secure, ok := nc.(*tls.Conn)
+	if !ok {
+		return nil
+	}
+	c, ok := secure.NetConn().(*conn)
+	if !ok {
+		return nil
+	}
+	if c.h2.Load() == 0 {
+		c.h2.Store(1)
+		if secure.ConnectionState().NegotiatedProtocol == "h2" {
+			c.h2.Store(2)
+		}
+	}
+	if c.h2.Load() == 2 {
+		return nil // streams have their own ends
+	}
+	return c
 }
 
 func (c *conn) Write(p []byte) (int, error) {
@@ -45,11 +148,17 @@ func (c *conn) Write(p []byte) (int, error) {
 		c.held = append(c.held[:0], p...)
 		return len(p), nil
 	}
+	if err := c.wakeUp(); err != nil {
+		return 0, err
+	}
 	return c.Conn.Write(p)
 }
 
 // writeHeld sends the header that waits, and p behind it.
 func (c *conn) writeHeld(p []byte) (int, error) {
+	if err := c.wakeUp(); err != nil {
+		return 0, err
+	}
 	head := c.held
 	c.held = c.held[:0]
 	if len(p) <= joinBelow {

@@ -33,10 +33,12 @@ type Exchange struct {
 	// and the map is not changed.
 	Header      http.Header
 	ContentType string // of Body; "" sends none
-	// Body is closed exactly once, perhaps after Do has returned; nil for none.
-	// If it has a method WriteTo it is sent without copying.
+	// Body is in memory; nil for none. It is closed, perhaps after Do has returned
+	// and perhaps more than once; nothing reads it after that. If it has the methods
+	// Len and WriteTo (of a *bytes.Reader) it is sent without copying; WriteTo and
+	// Close may be called at the same time.
 	Body   io.ReadCloser
-	Length int64 // of Body, in bytes; -1 when unknown
+	Length int64 // of Body, in bytes
 	// Stream: an event stream was asked for, so FirstEvent applies.
 	Stream bool
 	// Hops is X-Realms-Hops as it came in; one more goes out.

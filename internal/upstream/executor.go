@@ -172,7 +172,11 @@ func (e *Executor) refuse(c *call, x *Exchange, res *http.Response) *Failure {
 		_ = res.Body.Close()
 		return &Failure{Outcome: BadAnswer(res.StatusCode, err)}
 	}
-	c.attempt.enter(phaseError, errorBodyTimeout)
+	limit := errorBodyTimeout
+	if idle := x.Timeouts.Idle; idle > 0 {
+		limit = min(limit, idle)
+	}
+	c.attempt.enter(phaseError, limit)
 	body := readErrorBody(res)
 	if c.attempt.parent.Err() != nil {
 		return &Failure{Outcome: gone(c.attempt.parent)}
@@ -182,29 +186,25 @@ func (e *Executor) refuse(c *call, x *Exchange, res *http.Response) *Failure {
 
 // accept starts the clock of the body.
 func (e *Executor) accept(c *call, x *Exchange, res *http.Response, first time.Duration) *Response {
-	if x.Stream && x.Timeouts.FirstEvent > 0 {
-		c.attempt.enter(phaseEvent, x.Timeouts.FirstEvent)
-	} else {
-		c.attempt.enter(phaseIdle, x.Timeouts.Idle)
-	}
 	length := res.ContentLength
 	if _, inflated := c.body.decoded.(*inflater); inflated {
 		length = -1
 	}
-	contentType := ""
-	if v := res.Header["Content-Type"]; len(v) > 0 {
-		contentType = v[0]
-	}
 	c.response = Response{
 		Status:    res.StatusCode,
 		Header:    headersDown(res.Header, x.LimitHeaders),
-		MediaType: mediaType(contentType),
+		MediaType: mediaType(get(res.Header, "Content-Type")),
 		Length:    length,
 		Body:      &c.body,
 		FirstByte: first,
 		Reused:    c.attempt.reused,
 		attempt:   &c.attempt,
 		idle:      x.Timeouts.Idle,
+	}
+	if x.Stream && x.Timeouts.FirstEvent > 0 && c.response.EventStream() {
+		c.attempt.enter(phaseEvent, x.Timeouts.FirstEvent)
+	} else {
+		c.attempt.enter(phaseIdle, x.Timeouts.Idle)
 	}
 	return &c.response
 }

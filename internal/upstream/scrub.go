@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -29,8 +30,13 @@ const (
 // encodings in which servers echo what they were sent.
 type scrubber struct {
 	window int
-	pieces map[string]struct{} // each window of each form, in lower case
+	forms  []string // in lower case
+	// starts has a bit for every four characters in a row that the forms hold: a
+	// text without the secret is passed by with one look a character.
+	starts [1 << startBits / 64]uint64
 }
+
+const startBits = 15
 
 // newScrubber prepares for one secret; nil if there is nothing to look for. It is
 // made for failures, never for answers that go well.
@@ -38,7 +44,7 @@ func newScrubber(secret string) *scrubber {
 	if len(secret) < scrubMin {
 		return nil
 	}
-	s := &scrubber{window: min(scrubPiece, len(secret)), pieces: make(map[string]struct{}, 8*len(secret))}
+	s := &scrubber{window: min(scrubPiece, len(secret)), forms: make([]string, 0, 10)}
 	s.add(secret)
 	s.add(url.QueryEscape(secret))
 	s.add(url.PathEscape(secret))
@@ -47,7 +53,7 @@ func newScrubber(secret string) *scrubber {
 	// bytes ("Basic" puts a user name before it); the ends that depend on what
 	// surrounds it are left out.
 	for shift := range 3 {
-		part := secret[min(shift, len(secret)):]
+		part := secret[shift:]
 		part = part[:len(part)/3*3]
 		s.add(base64.StdEncoding.EncodeToString([]byte(part)))
 		s.add(base64.URLEncoding.EncodeToString([]byte(part)))
@@ -56,10 +62,21 @@ func newScrubber(secret string) *scrubber {
 }
 
 func (s *scrubber) add(form string) {
-	form = strings.ToLower(form)
-	for i := 0; i+s.window <= len(form); i++ {
-		s.pieces[form[i:i+s.window]] = struct{}{}
+	form = asciiLower(form)
+	if slices.Contains(s.forms, form) {
+		return
 	}
+	s.forms = append(s.forms, form)
+	for i := 0; i+4 <= len(form); i++ {
+		h := startHash(form[i:])
+		s.starts[h/64] |= 1 << (h % 64)
+	}
+}
+
+// startHash is of the first four characters.
+func startHash(s string) uint32 {
+	v := uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
+	return v * 2654435761 >> (32 - startBits)
 }
 
 // text is the text without the secret.
@@ -91,9 +108,14 @@ func (s *scrubber) text(text string) string {
 	return out.String()
 }
 
+// hit tells whether a piece of the secret stands at i.
 func (s *scrubber) hit(lower string, i int) bool {
-	_, ok := s.pieces[lower[i:i+s.window]]
-	return ok
+	h := startHash(lower[i:])
+	if s.starts[h/64]&(1<<(h%64)) == 0 {
+		return false
+	}
+	piece := lower[i : i+s.window]
+	return slices.ContainsFunc(s.forms, func(form string) bool { return strings.Contains(form, piece) })
 }
 
 // asciiLower keeps every byte in its place, as strings.ToLower does not.
