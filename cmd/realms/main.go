@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"strings"
@@ -27,6 +28,9 @@ const (
 func main() { os.Exit(run()) }
 
 func run() int {
+	// net/http tells the standard logger of bytes that an upstream sent unasked,
+	// and quotes them. Nothing of an upstream's may reach a log.
+	log.SetOutput(io.Discard)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
