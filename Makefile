@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 GOLANGCI_VERSION := v2.15.0
 
 VERSION  ?= $(shell git describe --tags --exact-match 2>/dev/null || echo dev)
+BUILDVCS := $(if $(shell git rev-parse HEAD 2>/dev/null),auto,false)
 FUZZTIME ?= 5s
 ARGS     ?=
 
@@ -41,7 +42,7 @@ dev: ## like run, with debug logs; builds and starts anew whenever a Go file cha
 
 .PHONY: build
 build: ## build bin/realms
-	CGO_ENABLED=0 go build -trimpath -buildvcs=auto -ldflags '-s -w -X realms/internal/version.number=$(VERSION)' -o bin/realms ./cmd/realms
+	CGO_ENABLED=0 go build -trimpath -buildvcs=$(BUILDVCS) -ldflags '-s -w -X realms/internal/version.number=$(VERSION)' -o bin/realms ./cmd/realms
 
 ##@ Testing
 

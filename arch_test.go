@@ -12,6 +12,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"iter"
 	"os"
 	"path"
 	"path/filepath"
@@ -201,24 +202,40 @@ func TestFileLength(t *testing.T) {
 	}
 }
 
-// A skipped test says why: the reason is what `make test` lists.
-func TestSkipsHaveReasons(t *testing.T) {
+// A skipped test says why: the reason is what `make test` lists. And a test that
+// sleeps is slow or flaky, mostly both: only testing/synctest has a clock for it.
+func TestTestsNeitherSkipSilentlyNorSleep(t *testing.T) {
 	for _, s := range sources(t) {
-		ast.Inspect(s.syntax, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok {
-				return true
-			}
-			f, ok := call.Fun.(*ast.SelectorExpr)
-			if !ok {
-				return true
-			}
-			on, _ := f.X.(*ast.Ident)
-			ofTest := on != nil && slices.Contains([]string{"t", "tb", "b", "f"}, on.Name)
-			if ofTest && (f.Sel.Name == "SkipNow" || f.Sel.Name == "Skip" && len(call.Args) == 0) {
+		virtual := slices.Contains(s.imports, "testing/synctest")
+		for call := range calls(s.syntax) {
+			switch {
+			case within(call.on, []string{"t", "tb", "b", "f"}) && (call.name == "SkipNow" || call.name == "Skip" && call.args == 0):
 				t.Errorf("%s skips a test without a reason", s.name)
+			case s.test && !virtual && call.on == "time" && call.name == "Sleep":
+				t.Errorf("%s sleeps: poll with a deadline, or use testing/synctest", s.name)
 			}
-			return true
+		}
+	}
+}
+
+// call is one of the form on.name(args).
+type call struct {
+	on, name string
+	args     int
+}
+
+func calls(f *ast.File) iter.Seq[call] {
+	return func(yield func(call) bool) {
+		more := true
+		ast.Inspect(f, func(n ast.Node) bool {
+			if c, ok := n.(*ast.CallExpr); ok && more {
+				if s, ok := c.Fun.(*ast.SelectorExpr); ok {
+					if on, ok := s.X.(*ast.Ident); ok {
+						more = yield(call{on.Name, s.Sel.Name, len(c.Args)})
+					}
+				}
+			}
+			return more
 		})
 	}
 }

@@ -13,7 +13,7 @@ var services = []string{"account", "catalog", "settings", "usage"}
 // Change it together with docs/architecture.md and a record in docs/adr, and run
 // `make generate`: the linter's rules are made from it.
 var rooms = map[string][]string{
-	"/cmd/realms": slices.Concat(services, []string{"server", "config", "declare", "demo", "realm", "store", "version", "yamldoc"}),
+	"/cmd/realms": slices.Concat(services, []string{"server", "config", "declare", "demo", "netguard", "realm", "store", "version", "yamldoc"}),
 
 	"server": slices.Concat(services, []string{
 		"api", "config", "demo", "gateway", "limit", "netguard", "protocol", "realm", "scheduler", "sse", "store", "telemetry", "upstream", "version",
@@ -50,6 +50,7 @@ var rooms = map[string][]string{
 	"/bench":        {},
 	"/test/clients": {},
 	"/test/gotest":  {},
+	"/test/relay":   {},
 }
 
 // forTests are the packages that only tests may import.

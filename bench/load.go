@@ -22,6 +22,7 @@ type load struct {
 type sample struct {
 	first, whole []time.Duration // sorted
 	wall         time.Duration
+	sent         int // the warm-up's requests too
 }
 
 // run warms every connection up, calls begin, and then asks count times.
@@ -31,13 +32,16 @@ func (l load) run(ctx context.Context, begin func() error) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	if _, err := l.each(ctx, clients, max(5, l.count/l.clients/10)); err != nil {
+	warm, err := l.each(ctx, clients, max(5, l.count/l.clients/10))
+	if err != nil {
 		return sample{}, fmt.Errorf("warm up: %w", err)
 	}
 	if err := begin(); err != nil {
 		return sample{}, err
 	}
-	return l.each(ctx, clients, max(1, l.count/l.clients))
+	got, err := l.each(ctx, clients, max(1, l.count/l.clients))
+	got.sent += warm.sent
+	return got, err
 }
 
 // each lets every client ask n times, all at once.
@@ -49,7 +53,7 @@ func (l load) each(ctx context.Context, clients []*client, n int) (sample, error
 		wg.Go(func() { parts[i], errs[i] = c.repeat(ctx, l.request, n) })
 	}
 	wg.Wait()
-	all := sample{wall: time.Since(start)}
+	all := sample{wall: time.Since(start), sent: n * len(clients)}
 	for _, p := range parts {
 		all.first = append(all.first, p.first...)
 		all.whole = append(all.whole, p.whole...)
@@ -96,12 +100,14 @@ func closeAll(clients []*client) {
 // hold opens n streams that stay silent after their first events, waits until
 // each has begun, and keeps them for the settling time before look is called.
 func hold(ctx context.Context, addr string, q request, n int, settle time.Duration, look func() error) error {
-	clients, err := dialAll(ctx, addr, n)
-	defer closeAll(clients)
-	if err != nil {
-		return err
-	}
-	for i, c := range clients {
+	var clients []*client
+	defer func() { closeAll(clients) }()
+	for i := range n {
+		c, err := dial(ctx, addr)
+		if err != nil {
+			return err
+		}
+		clients = append(clients, c)
 		if err := c.conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			return fmt.Errorf("set the deadline: %w", err)
 		}

@@ -120,6 +120,7 @@ func (t *target) live(ctx context.Context, streams int) (l life, err error) {
 		return l, err
 	}
 	l.idle = before.now
+	t.sent += streams
 	err = hold(ctx, t.addr, newRequest(modelIdle, t.token, 100), streams, 3*time.Second, func() error {
 		after, err := t.running.memory()
 		l.perStream = float64(after.now-before.now) / float64(streams)
@@ -171,6 +172,7 @@ func (t *target) observe(ctx context.Context, s scenario, count int) (ob observa
 	if err != nil {
 		return ob, err
 	}
+	t.sent += got.sent
 	n := len(got.whole)
 	ob = observation{
 		p50: quantile(got.whole, 0.5), p99: quantile(got.whole, 0.99),

@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	_ "modernc.org/sqlite" // the driver
 )
 
 // declaration is what `realms apply` is given: one channel to the fake
@@ -87,8 +90,25 @@ func (r *rig) realms(ctx context.Context, binary, name string) (*target, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &target{name: name, token: token, launch: func(ctx context.Context) (*process, string, error) {
+	store := ""
+	if name == "realms" {
+		store = filepath.Join(dir, "realms.db")
+	}
+	return &target{name: name, token: token, store: store, launch: func(ctx context.Context) (*process, string, error) {
 		p, err := launch(ctx, spec{cpu: gatewayCPU, env: env, argv: []string{binary, "serve"}})
 		return p, addr, err
 	}}, nil
+}
+
+// kept counts the rows in the target's store; it must not be running.
+func (t *target) kept(ctx context.Context) (n int, err error) {
+	db, err := sql.Open("sqlite", t.store)
+	if err != nil {
+		return 0, fmt.Errorf("open the store: %w", err)
+	}
+	defer func() { _ = db.Close() }() // it was only read
+	if err := db.QueryRowContext(ctx, "SELECT COUNT(*) FROM requests").Scan(&n); err != nil {
+		return 0, fmt.Errorf("count the rows: %w", err)
+	}
+	return n, nil
 }

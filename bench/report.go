@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -43,7 +44,7 @@ func (r report) markdown(ctx context.Context) string {
 		}
 	}
 	b.WriteString(r.lifeTable())
-	b.WriteString(r.rows())
+	b.WriteString(r.rows(ctx))
 	return b.String()
 }
 
@@ -106,7 +107,7 @@ func (r report) lifeTable() string {
 
 // rows reports what writing a row for each request costs, as a share of the
 // bare proxy's whole cost.
-func (r report) rows() string {
+func (r report) rows(ctx context.Context) string {
 	var b strings.Builder
 	for i, s := range scenarios {
 		with, without, base := r.results.loads[i]["realms"], r.results.loads[i]["realms-norows"], r.results.loads[i][yardstick]
@@ -122,6 +123,16 @@ func (r report) rows() string {
 	if b.Len() == 0 {
 		return ""
 	}
+	for _, t := range r.rig.targets {
+		if t.store == "" {
+			continue
+		}
+		kept := "unknown"
+		if n, err := t.kept(ctx); err == nil {
+			kept = strconv.Itoa(n)
+		}
+		fmt.Fprintf(&b, "\n%s: %s rows in the store after %d requests.\n", t.name, kept, t.sent)
+	}
 	return "\n## Writing the rows\n\nRealms with its request rows (SQLite) less Realms without them, as a share of the bare proxy's CPU time.\n\n| scenario | clients | × bare |\n|---|---|---|\n" + b.String()
 }
 
@@ -130,7 +141,7 @@ func (r report) method(ctx context.Context) string {
 	var b strings.Builder
 	pinned := "not pinned: taskset or a second CPU is missing, so the processes disturbed each other"
 	if os.Getenv(pinnedEnv) != "" {
-		pinned = "gateway on CPU " + gatewayCPU + ", generator and upstream on CPU " + loadCPU + " (taskset)"
+		pinned = "gateway on CPU " + gatewayCPU + ", generator and upstream on CPU " + loadCPU + " (taskset), so a gateway in Go has GOMAXPROCS 1"
 	}
 	fmt.Fprintf(&b, "# What the gateway costs\n\nWritten by `make bench`; not edited by hand. The method is described in `bench/doc.go`.\n\n")
 	fmt.Fprintf(&b, "- when: %s, commit %s\n", time.Now().UTC().Format("2006-01-02 15:04 MST"), commit(ctx))

@@ -21,6 +21,8 @@ type target struct {
 
 	running *process // nil for the upstream itself
 	addr    string   // host:port
+	sent    int      // requests, since ever
+	store   string   // SQLite file that has a row for each of them; "" for none
 }
 
 // rig is what a measurement stands on.
@@ -75,8 +77,8 @@ func (r *rig) addNginx(o options) error {
 	if !o.named("nginx", true) {
 		return nil
 	}
-	nginx, missing := exec.LookPath("nginx")
-	if missing != nil {
+	nginx, _ := exec.LookPath("nginx") // empty where there is none
+	if nginx == "" {
 		r.missing = append(r.missing, "nginx: not installed (Debian: apt-get install nginx-light)")
 		return nil
 	}
@@ -131,6 +133,7 @@ func (t *target) start(ctx context.Context) (time.Duration, error) {
 	for {
 		err := once(ctx, addr, q)
 		if err == nil {
+			t.sent++
 			return time.Since(begin), nil
 		}
 		if ctx.Err() != nil || time.Since(begin) > 20*time.Second {

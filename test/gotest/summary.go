@@ -97,7 +97,12 @@ func endPackage(e event, text string, out io.Writer) {
 	case "pass":
 		_, _ = fmt.Fprintf(out, "ok    %s %.1fs\n", e.Package, e.Elapsed)
 	case "fail":
-		_, _ = fmt.Fprintf(out, "%sFAIL  %s %.1fs\n", text, e.Package, e.Elapsed)
+		for line := range strings.Lines(text) {
+			if !strings.HasPrefix(line, "FAIL") { // go test's own word for what follows
+				_, _ = io.WriteString(out, line)
+			}
+		}
+		_, _ = fmt.Fprintf(out, "FAIL  %s %.1fs\n", e.Package, e.Elapsed)
 	}
 }
 

@@ -18,6 +18,7 @@ func TestSummary(t *testing.T) {
 {"Action":"output","Package":"a","Test":"TestBad","Output":"    a_test.go:9: one is not two\n"}
 {"Action":"fail","Package":"a","Test":"TestBad","Elapsed":0.2}
 {"Action":"output","Package":"a","Output":"panic: oh\n"}
+{"Action":"output","Package":"a","Output":"FAIL\ta\t0.3s\n"}
 {"Action":"fail","Package":"a","Elapsed":0.3}
 {"ImportPath":"b","Action":"build-output","Output":"b.go:1: syntax error\n"}
 {"Action":"skip","Package":"c","Elapsed":0}
