@@ -75,10 +75,18 @@ func (s *Scanner) Full() bool {
 }
 
 // Grow makes room to hold the pending event on, up to the limit. Offsets and slices
-// handed out before are void after it.
+// handed out before are void after it. Fourfold: what was outgrown on the way to
+// the limit is a third of it then, and not as much again.
 func (s *Scanner) Grow() {
+	if s.taken+s.end-s.start > s.max {
+		return // the next Fill says so
+	}
 	n := len(s.buf.b)
-	s.swap(bigBuffer(min(max(2*n, 2*fullBuffer), max(s.max+1, n+1))))
+	size := max(4*n, 2*fullBuffer)
+	if size >= s.max { // one more than the limit tells an event that passes it
+		size = max(s.max, n) + 1
+	}
+	s.swap(bigBuffer(size))
 }
 
 func (s *Scanner) swap(b *buffer) {

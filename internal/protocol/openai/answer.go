@@ -30,26 +30,32 @@ func InspectAnswer(op *Operation, body []byte) (Answer, error) {
 	a.ID, _ = rawjson.String(get("id"))
 	a.Model, _ = rawjson.String(get("model"))
 	a.readUsage(op, get("usage"), get("meta"))
-	if a.Error = errorInside(op, &doc); a.Error != nil {
-		return a, nil
+	if a.Error = errorInside(op, &doc); a.Error == nil {
+		err = a.readOutput(op, get)
 	}
+	return a, err
+}
+
+// readOutput looks for output where the kind of answer has it.
+func (a *Answer) readOutput(op *Operation, get func(string) []byte) error {
 	switch op.Answer {
 	case AnswerResponse:
+		output, status := get("output"), get("status")
+		if output == nil && status == nil && a.ID == "" {
+			return errors.New("not a response object")
+		}
 		var s StreamState
 		s.Reset(StreamResponses, 1)
-		if get("output") == nil && get("status") == nil && a.ID == "" {
-			return a, errors.New("not a response object")
-		}
-		a.OutputIDs = outputIDs(get("output"))
-		a.Empty = rawjson.Equal(get("status"), "completed") && !s.hasOutput(get("output"))
+		a.OutputIDs = outputIDs(output)
+		a.Empty = rawjson.Equal(status, "completed") && !s.hasOutput(output)
 	case AnswerChat:
 		if !rawjson.IsArray(get("choices")) {
-			return a, errors.New("an answer without choices")
+			return errors.New("an answer without choices")
 		}
 		a.Empty = emptyChoices(get("choices"))
 	case AnswerJSON, AnswerJSONOrRaw:
 	}
-	return a, nil
+	return nil
 }
 
 // readUsage reads the usage object, or where there is none Cohere's meta.tokens.

@@ -6,11 +6,25 @@ import (
 	"realms/internal/protocol/rawjson"
 )
 
+// Point is how far a stream has come: what an event of ours needs to know to fit
+// in behind it.
+type Point struct {
+	Kind       StreamKind
+	ResponseID string // of the response object; empty until it was seen
+	Sequence   int64  // the last sequence_number; -1 before any
+	Created    bool   // response.created has passed
+}
+
+// Point is how far the stream has come.
+func (s *StreamState) Point() Point {
+	return Point{Kind: s.kind, ResponseID: s.responseID, Sequence: s.sequence, Created: s.created}
+}
+
 // AppendFailure appends the stream's own error event, for a stream that ends
 // before its protocol's end: response.failed on Responses (Codex ignores a bare
 // error event), {"error":{…}} elsewhere. Nothing may follow it, no [DONE] either.
-func (s *StreamState) AppendFailure(dst []byte, e UpstreamError) []byte {
-	if s.kind != StreamResponses {
+func (p Point) AppendFailure(dst []byte, e UpstreamError) []byte {
+	if p.Kind != StreamResponses {
 		dst = append(dst, "data: {\"error\":{\"message\":"...)
 		dst = rawjson.AppendString(dst, e.Message)
 		dst = append(dst, ",\"type\":"...)
@@ -22,11 +36,11 @@ func (s *StreamState) AppendFailure(dst []byte, e UpstreamError) []byte {
 		return append(dst, "}}\n\n"...)
 	}
 	dst = append(dst, "event: response.failed\ndata: {\"type\":\"response.failed\",\"sequence_number\":"...)
-	dst = strconv.AppendInt(dst, s.sequence+1, 10)
+	dst = strconv.AppendInt(dst, p.Sequence+1, 10)
 	dst = append(dst, ",\"response\":{"...)
-	if s.responseID != "" {
+	if p.ResponseID != "" {
 		dst = append(dst, "\"id\":"...)
-		dst = rawjson.AppendString(dst, s.responseID)
+		dst = rawjson.AppendString(dst, p.ResponseID)
 		dst = append(dst, ',')
 	}
 	dst = append(dst, "\"object\":\"response\",\"status\":\"failed\",\"error\":{\"code\":"...)
@@ -39,12 +53,12 @@ func (s *StreamState) AppendFailure(dst []byte, e UpstreamError) []byte {
 // AppendKeepAlive appends what keeps clients waiting: after response.created a data
 // event, because Codex's idle timer ignores comments; else a comment, because the
 // SDK's stream helper dies if anything precedes response.created.
-func (s *StreamState) AppendKeepAlive(dst []byte) []byte {
-	if s.kind != StreamResponses || !s.created {
+func (p Point) AppendKeepAlive(dst []byte) []byte {
+	if p.Kind != StreamResponses || !p.Created {
 		return append(dst, ": keepalive\n\n"...)
 	}
 	dst = append(dst, "event: keepalive\ndata: {\"type\":\"keepalive\",\"sequence_number\":"...)
-	dst = strconv.AppendInt(dst, max(s.sequence, 0), 10)
+	dst = strconv.AppendInt(dst, max(p.Sequence, 0), 10)
 	return append(dst, "}\n\n"...)
 }
 

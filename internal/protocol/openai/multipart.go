@@ -45,8 +45,11 @@ func ReadMultipart(op *Operation, body []byte, contentType string) (*Request, er
 	var seen []string
 	p := formParser{body: body, delimiter: []byte("\r\n--" + boundary)}
 	for p.next() {
-		if p.part.file || !slices.Contains(formFields, p.part.name) {
+		if !slices.Contains(formFields, p.part.name) {
 			continue
+		}
+		if p.part.file {
+			return nil, realm.Invalid(p.part.name, "The field `"+p.part.name+"` must not be a file.")
 		}
 		if slices.Contains(seen, p.part.name) {
 			return nil, realm.Invalid(p.part.name, "The field `"+p.part.name+"` is there twice.")
@@ -92,14 +95,14 @@ func (r *Request) readPart(p part) error {
 }
 
 // edit is the form with another model: one copy, or the original.
-func (f *Form) edit(model string) []byte {
+func (f *Form) edit(dst []byte, model string) []byte {
 	if model == "" || f.modelEnd == 0 || string(f.Body[f.modelStart:f.modelEnd]) == model {
 		return f.Body
 	}
-	out := make([]byte, 0, len(f.Body)-(f.modelEnd-f.modelStart)+len(model))
-	out = append(out, f.Body[:f.modelStart]...)
-	out = append(out, model...)
-	return append(out, f.Body[f.modelEnd:]...)
+	dst = slices.Grow(dst, len(f.Body)-(f.modelEnd-f.modelStart)+len(model))
+	dst = append(dst, f.Body[:f.modelStart]...)
+	dst = append(dst, model...)
+	return append(dst, f.Body[f.modelEnd:]...)
 }
 
 // formParser walks the parts of a form.
@@ -166,7 +169,7 @@ func (p *formParser) readHeader(header string) bool {
 	for line := range strings.SplitSeq(header, "\r\n") {
 		name, value, ok := strings.Cut(line, ":")
 		switch {
-		case !ok || name == "" || strings.ContainsAny(name, " \t") || strings.ContainsAny(line, "\r\n"):
+		case !ok || !isHeaderName(name) || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }):
 			return p.fail("a part's header has a line that is no field")
 		case strings.EqualFold(name, "Content-Transfer-Encoding"):
 			if e := strings.ToLower(strings.TrimSpace(value)); e != "binary" && e != "8bit" && e != "7bit" {
@@ -186,4 +189,10 @@ func (p *formParser) readHeader(header string) bool {
 		return p.fail("a part has no content disposition")
 	}
 	return true
+}
+
+func isHeaderName(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return r != '-' && r != '_' && (r < '0' || r > '9') && (r|0x20 < 'a' || r|0x20 > 'z')
+	})
 }

@@ -1,15 +1,13 @@
 package openai
 
 import (
-	"bytes"
-
 	"realms/internal/protocol/rawjson"
 	"realms/internal/realm"
 )
 
 // readObjects collects the ids in a top-level field that name objects upstream.
-// Only the fields that can hold some are looked into, and the large ones only when
-// a search for a tell-tale key says that it is worth it.
+// Only the fields that can hold some are looked into, and only when a tell-tale key
+// may be anywhere in the body.
 func (r *Request) readObjects(key string, raw []byte) error {
 	switch key {
 	case "previous_response_id":
@@ -82,7 +80,7 @@ type item struct {
 // readItems finds item references in input. All of a repeated key's values count,
 // because which of them the upstream reads is not known.
 func (r *Request) readItems(raw []byte) error {
-	if !rawjson.IsArray(raw) || !r.Doc.EscapedKeys && !bytes.Contains(raw, []byte(`"id"`)) {
+	if !rawjson.IsArray(raw) || !r.Doc.MayHave("id") {
 		return nil
 	}
 	var it item
@@ -132,7 +130,7 @@ func (r *Request) addItem(it *item) error {
 // walk collects the ids that stand under a tell-tale key, as a string or in an
 // array, at any depth.
 func (r *Request) walk(field string, raw []byte) error {
-	if !r.Doc.EscapedKeys && !mayNameObjects(raw) {
+	if !r.mayNameObjects() {
 		return nil
 	}
 	w := rawjson.NewWalker(raw)
@@ -160,12 +158,12 @@ func (r *Request) walk(field string, raw []byte) error {
 	return nil
 }
 
-func mayNameObjects(raw []byte) bool {
-	if !bytes.Contains(raw, []byte("_id")) {
-		return bytes.Contains(raw, []byte(`"container"`))
-	}
-	for _, key := range [...]string{`"file_id`, `"vector_store_ids"`, `"container`} {
-		if bytes.Contains(raw, []byte(key)) {
+// objectKeys are the keys under which ids stand.
+var objectKeys = [...]string{"file_id", "file_ids", "vector_store_ids", "container", "container_id"}
+
+func (r *Request) mayNameObjects() bool {
+	for _, key := range objectKeys {
+		if r.Doc.MayHave(key) {
 			return true
 		}
 	}

@@ -43,6 +43,9 @@ type ObjectRef struct {
 // ReadJSON reads a JSON body in place; the Request aliases it. fields may be nil
 // or is reused. Errors are *FieldError.
 func ReadJSON(op *Operation, body []byte, fields []rawjson.Field) (*Request, error) {
+	if fields == nil {
+		fields = make([]rawjson.Field, 0, usualFields)
+	}
 	doc, err := rawjson.Parse(body, fields)
 	if err != nil {
 		return nil, notJSON(err)

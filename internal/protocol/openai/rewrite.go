@@ -1,7 +1,6 @@
 package openai
 
 import (
-	"bytes"
 	"slices"
 
 	"realms/internal/protocol/rawjson"
@@ -25,9 +24,13 @@ const (
 
 // Edit is the body for an attempt: all changes in one copy, or the original slice
 // when there is nothing to change.
-func (r *Request) Edit(e Rewrite) []byte {
+func (r *Request) Edit(e Rewrite) []byte { return r.AppendEdit(nil, e) }
+
+// AppendEdit is Edit that puts the copy behind dst, whose capacity it uses. When
+// there is nothing to change, dst is not touched and the original is returned.
+func (r *Request) AppendEdit(dst []byte, e Rewrite) []byte {
 	if r.Form != nil {
-		return r.Form.edit(e.Model)
+		return r.Form.edit(dst, e.Model)
 	}
 	if len(r.Doc.Body) == 0 {
 		return nil
@@ -48,7 +51,7 @@ func (r *Request) Edit(e Rewrite) []byte {
 	if edits.Empty() {
 		return r.Doc.Body
 	}
-	return edits.Apply(nil)
+	return edits.Apply(dst)
 }
 
 func (r *Request) editModel(edits *rawjson.Edits, model string) {
@@ -67,12 +70,14 @@ func (r *Request) effortPath(e Rewrite) string {
 	if e.Effort == "" {
 		return ""
 	}
-	path, own := "reasoning.effort", []byte(nil)
+	var path string
+	var own []byte
 	switch r.Op.API {
 	case realm.APIChat:
 		path = "reasoning_effort"
 		own, _ = r.Doc.Get(path)
 	case realm.APIResponses, realm.APICompact, realm.APIInputTokens:
+		path = "reasoning.effort"
 		own = r.inner("reasoning", "effort")
 	default:
 		return ""
@@ -128,27 +133,19 @@ func (r *Request) editCompat(edits *rawjson.Edits, e Rewrite) {
 // developerRole turns the role of system messages into developer.
 func (r *Request) developerRole(edits *rawjson.Edits, key string) {
 	f := r.Doc.Field(key)
-	if f == nil {
+	if f == nil || !r.Doc.MayHave("system") {
 		return
 	}
-	raw := r.Doc.Body[f.ValStart:f.ValEnd]
-	if !rawjson.IsArray(raw) || !bytes.Contains(raw, []byte(`"system"`)) {
-		return
-	}
-	var fields []rawjson.Field
-	for at, element := range rawjson.Elements(raw) {
-		message, err := rawjson.Scan(element, fields)
-		if err != nil {
-			continue // no object: the upstream's to refuse
+	w := rawjson.NewWalker(r.Doc.Body[f.ValStart:f.ValEnd])
+	for w.Next() {
+		if w.Depth() < 2 {
+			continue // the list, a message
 		}
-		fields = message.Fields
-		for i := range message.Fields {
-			m := &message.Fields[i]
-			if string(m.Key) == "role" && rawjson.Equal(element[m.ValStart:m.ValEnd], "system") {
-				start := f.ValStart + at
-				edits.ReplaceRange(start+m.ValStart, start+m.ValEnd, []byte(`"developer"`))
-			}
+		if value := w.Value(); string(w.Key()) == "role" && rawjson.Equal(value, "system") {
+			start := f.ValStart + w.Offset()
+			edits.ReplaceRange(start, start+len(value), []byte(`"developer"`))
 		}
+		w.Skip()
 	}
 }
 

@@ -52,6 +52,7 @@ type StreamState struct {
 	fields []rawjson.Field // of the event; reused
 	nested []rawjson.Field // of an object in it; reused
 	usage  usageState
+	mold   mold
 
 	sequence   int64
 	responseID string
@@ -60,10 +61,14 @@ type StreamState struct {
 	ended      bool
 	failed     bool
 	output     bool // something substantive was there
+	deltas     bool // output came in deltas, so that whole items repeat it
 	otherEnd   bool // ended by a limit or a filter: no output is an answer too
 	images     int  // completed
 	finished   choiceSet
 }
+
+// usualFields is how many fields nearly all events have.
+const usualFields = 16
 
 // choiceSet is a set of the choices' indices.
 type choiceSet [maxChoices / 64]uint64
@@ -80,6 +85,10 @@ func (s *StreamState) Reset(kind StreamKind, choices int) {
 		kind: kind, choices: max(choices, 1), sequence: -1,
 		fields: s.fields[:0], nested: s.nested[:0],
 		usage: usageState{outer: s.usage.outer[:0], inner: s.usage.inner[:0]},
+		mold:  mold{literal: s.mold.literal[:0]},
+	}
+	if s.fields == nil {
+		s.fields, s.nested = make([]rawjson.Field, 0, usualFields), make([]rawjson.Field, 0, usualFields)
 	}
 	s.usage.reset()
 }
@@ -104,6 +113,10 @@ func (s *StreamState) Inspect(ev sse.Event) (Verdict, error) {
 		}
 		s.ended = true
 		return Verdict{Class: ClassTerminal}, nil
+	}
+	if n, sequence := s.mold.fits(data); n > 0 && string(ev.Type) != "error" {
+		s.sequence = max(s.sequence, sequence)
+		return Verdict{Class: ClassSubstantive, OutputBytes: n}, nil
 	}
 	doc, err := rawjson.Scan(data, s.fields)
 	if err != nil {

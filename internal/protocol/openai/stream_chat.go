@@ -26,9 +26,13 @@ func (s *StreamState) chat(ev sse.Event, doc *rawjson.Doc) Verdict {
 		}
 		return Verdict{Class: ClassHeld}
 	}
-	if n := contentDelta(choices); n > 0 {
-		s.output = true
-		return Verdict{Class: ClassSubstantive, OutputBytes: n}
+	if s.choices == 1 {
+		if at, n := contentDelta(choices); n > 0 {
+			s.output = true
+			at += doc.Field("choices").ValStart
+			s.mold.cast(doc, hole{at, at + n, holeOutput}, hole{})
+			return Verdict{Class: ClassSubstantive, OutputBytes: n}
+		}
 	}
 	output := 0
 	for _, raw := range rawjson.Elements(choices) {
@@ -36,6 +40,7 @@ func (s *StreamState) chat(ev sse.Event, doc *rawjson.Doc) Verdict {
 	}
 	if output > 0 {
 		s.output = true
+		s.castChoice(doc, choices)
 	}
 	if s.output {
 		return Verdict{Class: ClassSubstantive, OutputBytes: output}
@@ -49,20 +54,40 @@ var (
 )
 
 // contentDelta is the short way for the chunk that most of a stream consists of: one
-// choice with some text and nothing else. It returns the text's length, or 0 when
-// the chunk must be read. The bytes it looks for cannot stand inside a JSON string,
-// where their quotes would be escaped.
-func contentDelta(choices []byte) int {
+// choice with some text and nothing else that matters. It returns the text's place
+// and length; length 0 when the chunk must be read. The bytes it looks for cannot
+// stand inside a JSON string, where their quotes would be escaped.
+func contentDelta(choices []byte) (at, n int) {
 	i := bytes.Index(choices, contentHead)
-	if i < 0 {
-		return 0
+	if i < 0 || !bytes.Contains(choices, noFinish) {
+		return 0, 0
 	}
-	rest := choices[i+len(contentHead):]
-	n := stringLength(rest)
-	if n == 0 || bytes.Contains(rest[n:], contentHead) || !bytes.Contains(choices, noFinish) {
-		return 0
+	at = i + len(contentHead)
+	return at, stringLength(choices[at:])
+}
+
+// textHeads are what output stands behind when it is no plain content.
+var textHeads = [...][]byte{
+	[]byte(`"content":"`), []byte(`"arguments":"`), []byte(`"reasoning_content":"`), []byte(`"reasoning":"`), []byte(`"text":"`),
+}
+
+// castChoice takes the mold of a chunk that was read and has output.
+func (s *StreamState) castChoice(doc *rawjson.Doc, choices []byte) {
+	if s.choices != 1 || !bytes.Contains(choices, noFinish) {
+		return
 	}
-	return n
+	for _, head := range textHeads {
+		i := bytes.Index(choices, head)
+		if i < 0 {
+			continue
+		}
+		i += len(head)
+		if n := stringLength(choices[i:]); n > 0 {
+			i += doc.Field("choices").ValStart
+			s.mold.cast(doc, hole{i, i + n, holeOutput}, hole{})
+			return
+		}
+	}
 }
 
 // stringLength is the length of a string's inside, up to its closing quote.

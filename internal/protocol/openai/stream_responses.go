@@ -13,14 +13,12 @@ const maxOutputIDs = 1024
 // event line repeats it.
 func (s *StreamState) responses(ev sse.Event, doc *rawjson.Doc) Verdict {
 	typ := eventType(ev, doc)
-	if raw, ok := doc.Get("sequence_number"); ok {
-		if n, ok := rawjson.Int(raw); ok && n >= 0 && n < maxCount {
-			s.sequence = n
-		}
+	sequence, _ := doc.Get("sequence_number")
+	if n, ok := rawjson.Int(sequence); ok && n >= 0 && n < maxCount {
+		s.sequence = n
 	}
 	if bytes.HasSuffix(typ, []byte(".delta")) && bytes.HasPrefix(typ, []byte("response.")) {
-		delta, _ := doc.Get("delta")
-		return s.produced(outputLength(delta))
+		return s.delta(doc)
 	}
 	switch string(typ) {
 	case "response.created", "response.queued", "response.in_progress":
@@ -31,14 +29,20 @@ func (s *StreamState) responses(ev sse.Event, doc *rawjson.Doc) Verdict {
 		return s.finish(typ, doc)
 	case "response.output_item.added", "response.output_item.done":
 		item, _ := doc.Get("item")
-		return s.produced(s.itemOutput(item))
+		n := 0
+		if !s.deltas && len(typ) == len("response.output_item.done") {
+			n = len(item) // an upstream that sends whole items alone
+		}
+		return s.produced(s.itemOutput(item), n)
 	case "response.content_part.added", "response.content_part.done":
 		part, _ := doc.Get("part")
-		return s.produced(s.partOutput(part))
+		return s.produced(s.partOutput(part), 0)
 	case "response.output_text.done":
-		return s.repeated(doc, "text")
+		text, _ := doc.Get("text")
+		return s.produced(!rawjson.IsEmpty(text), 0)
 	case "response.refusal.done":
-		return s.repeated(doc, "refusal")
+		text, _ := doc.Get("refusal")
+		return s.produced(!rawjson.IsEmpty(text), 0)
 	}
 	if string(typ) == "error" || isError(ev, doc) {
 		v := s.fail(doc)
@@ -52,24 +56,31 @@ func (s *StreamState) responses(ev sse.Event, doc *rawjson.Doc) Verdict {
 	return Verdict{Class: ClassSubstantive}
 }
 
-// produced judges an event by how much output it has.
-func (s *StreamState) produced(n int) Verdict {
+// delta judges a piece of output.
+func (s *StreamState) delta(doc *rawjson.Doc) Verdict {
+	f := doc.Field("delta")
+	if f == nil {
+		return s.produced(false, 0)
+	}
+	raw := doc.Body[f.ValStart:f.ValEnd]
+	n := outputLength(raw)
 	if n > 0 {
-		s.output = true
+		s.deltas = true
+		if rawjson.IsString(raw) {
+			s.mold.cast(doc, hole{f.ValStart + 1, f.ValEnd - 1, holeOutput}, integerHole(doc, "sequence_number"))
+		}
 	}
-	if s.output {
-		return Verdict{Class: ClassSubstantive, OutputBytes: n}
-	}
-	return Verdict{Class: ClassHeld}
+	return s.produced(n > 0, n)
 }
 
-// repeated judges an event that says whole what its deltas said before, and so adds
-// nothing to the count.
-func (s *StreamState) repeated(doc *rawjson.Doc, key string) Verdict {
-	raw, _ := doc.Get(key)
-	v := s.produced(outputLength(raw))
-	v.OutputBytes = 0
-	return v
+// produced judges an event that may carry output, n bytes of which were not counted
+// before.
+func (s *StreamState) produced(output bool, n int) Verdict {
+	s.output = s.output || output
+	if !s.output {
+		return Verdict{Class: ClassHeld}
+	}
+	return Verdict{Class: ClassSubstantive, OutputBytes: n}
 }
 
 // eventType is the data's type, or the event line's where the data has none.
@@ -128,37 +139,36 @@ func (s *StreamState) finish(typ []byte, doc *rawjson.Doc) Verdict {
 // hasOutput tells whether a list of output items holds any output.
 func (s *StreamState) hasOutput(output []byte) bool {
 	for _, item := range rawjson.Elements(output) {
-		if s.itemOutput(item) > 0 {
+		if s.itemOutput(item) {
 			return true
 		}
 	}
 	return false
 }
 
-// itemOutput tells whether an output item is output, as 1, or so far only an empty
-// message, as 0. Its text was counted by its deltas.
-func (s *StreamState) itemOutput(raw []byte) int {
+// itemOutput tells whether an output item is output, or so far only an empty message.
+func (s *StreamState) itemOutput(raw []byte) bool {
 	item, ok := s.object(raw)
 	if !ok {
-		return 0
+		return false
 	}
 	if typ, _ := item.Get("type"); !rawjson.Equal(typ, "message") {
-		return 1
+		return true
 	}
 	content, _ := item.Get("content")
 	for _, part := range rawjson.Elements(content) {
-		if s.partOutput(part) > 0 {
-			return 1
+		if s.partOutput(part) {
+			return true
 		}
 	}
-	return 0
+	return false
 }
 
 // partOutput tells the same of a part of a message.
-func (s *StreamState) partOutput(raw []byte) int {
+func (s *StreamState) partOutput(raw []byte) bool {
 	part, ok := s.object(raw)
 	if !ok {
-		return 0
+		return false
 	}
 	for i := range part.Fields {
 		f := &part.Fields[i]
@@ -166,11 +176,11 @@ func (s *StreamState) partOutput(raw []byte) int {
 		case "type", "annotations", "logprobs":
 		default:
 			if !rawjson.IsEmpty(part.Body[f.ValStart:f.ValEnd]) {
-				return 1
+				return true
 			}
 		}
 	}
-	return 0
+	return false
 }
 
 // outputIDs are the ids of output items.

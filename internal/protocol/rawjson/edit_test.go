@@ -13,8 +13,10 @@ func TestEdits(t *testing.T) {
 		name, body, want string
 		edit             func(*Edits) error
 	}{
-		{"set keeps all else", "{ \"a\" : 1,\n  \"model\":\t\"x\" , \"big\":9007199254740993, \"z\":0.0 }", "{ \"a\" : 1,\n  \"model\":\t\"y\" , \"big\":9007199254740993, \"z\":0.0 }",
-			func(e *Edits) error { return e.Set("model", []byte(`"y"`)) }},
+		{
+			"set keeps all else", "{ \"a\" : 1,\n  \"model\":\t\"x\" , \"big\":9007199254740993, \"z\":0.0 }", "{ \"a\" : 1,\n  \"model\":\t\"y\" , \"big\":9007199254740993, \"z\":0.0 }",
+			func(e *Edits) error { return e.Set("model", []byte(`"y"`)) },
+		},
 		{"set twice", `{"a":1}`, `{"a":3}`, func(e *Edits) error { _ = e.Set("a", []byte("2")); return e.Set("a", []byte("3")) }},
 		{"set new", `{"a":1 }`, `{"a":1,"b":2 }`, func(e *Edits) error { return e.Set("b", []byte("2")) }},
 		{"set new in an empty object", `{ }`, `{"b":2 }`, func(e *Edits) error { return e.Set("b", []byte("2")) }},

@@ -3,6 +3,7 @@ package rawjson
 import (
 	"bytes"
 	"strconv"
+	"unicode/utf8"
 )
 
 // MaxDepth is how deep arrays and objects may nest.
@@ -33,11 +34,11 @@ type Field struct {
 type Doc struct {
 	Body   []byte
 	Fields []Field
-	// EscapedKeys: some key, at any depth, was written with an escape, so that a
-	// search for a key's plain bytes may miss it.
-	EscapedKeys bool
 
-	open int // offset of the opening brace
+	open    int // offset of the opening brace
+	sifted  bool
+	escaped bool // some key, at any depth, was written with an escape
+	words   wordSet
 }
 
 var bom = []byte("\xef\xbb\xbf")
@@ -57,7 +58,7 @@ func Scan(body []byte, fields []Field) (Doc, error) {
 }
 
 func parse(body []byte, fields []Field, repeat bool) (Doc, error) {
-	s := scanner{b: body}
+	s := scanner{b: body, sift: !repeat}
 	d := Doc{Body: body, Fields: fields[:0]}
 	i := s.space(0)
 	if i >= len(body) || body[i] != '{' {
@@ -73,7 +74,7 @@ func parse(body []byte, fields []Field, repeat bool) (Doc, error) {
 	if err := s.end(i); err != nil {
 		return Doc{}, err
 	}
-	d.EscapedKeys = s.escaped
+	d.sifted, d.escaped, d.words = s.sift, s.escaped, s.words
 	return d, nil
 }
 
@@ -85,10 +86,10 @@ func (d *Doc) parseFields(s *scanner, i int, repeat bool) int {
 		if colon == failed {
 			return failed
 		}
-		f.KeyEnd = i + bytes.LastIndexByte(s.b[i:colon], '"') + 1
+		f.KeyEnd = s.keyEnd
 		f.Key = s.b[i+1 : f.KeyEnd-1]
 		if s.escape {
-			f.Key = unescape(nil, f.Key)
+			f.Key = unescape(f.Key)
 		}
 		if !repeat && d.has(f.Key) {
 			return s.fail(i, "a key is there twice")
@@ -151,6 +152,17 @@ func Valid(b []byte) error {
 		return s.notObject(0)
 	}
 	return s.end(s.value(0))
+}
+
+// TextEnd is the offset of the quote that closes the string whose inside begins at
+// b[i]; -1 if the inside is not valid.
+func TextEnd(b []byte, i int) int {
+	s := scanner{b: b}
+	end := s.text(i) - 1
+	if end < i || s.high&lanes80 != 0 && !utf8.Valid(b[i:end]) {
+		return -1
+	}
+	return end
 }
 
 // Prefix is the one JSON value that b begins with, whatever follows it; nil if it

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -48,8 +49,8 @@ func TestParseFields(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("fields (-want +got):\n%s", diff)
 			}
-			if d.EscapedKeys != tt.escaped {
-				t.Errorf("EscapedKeys = %v", d.EscapedKeys)
+			if d.escaped != tt.escaped {
+				t.Errorf("escaped = %v", d.escaped)
 			}
 		})
 	}
@@ -146,6 +147,33 @@ func TestScanTakesTheLastOfSeveral(t *testing.T) {
 	}
 }
 
+func TestMayHave(t *testing.T) {
+	d, err := Parse([]byte(`{"top":[{"inner":{"deep":"value"},"":"`+strings.Repeat("x", 32)+`"}],"long":"`+strings.Repeat("x", 33)+`"}`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{"top", "inner", "deep", "value", "", strings.Repeat("x", 32), strings.Repeat("y", 33)} {
+		if !d.MayHave(word) {
+			t.Errorf("MayHave(%s) is false", word)
+		}
+	}
+	absent := 0
+	for i := range 100 {
+		if !d.MayHave(fmt.Sprintf("absent%d", i)) {
+			absent++
+		}
+	}
+	if absent < 80 {
+		t.Errorf("only %d of 100 absent words are known to be absent", absent)
+	}
+	if d, err = Parse([]byte(`{"a\u0062":1}`), nil); err != nil || !d.MayHave("anything") {
+		t.Errorf("an escaped key could be anything (%v)", err)
+	}
+	if d, err = Scan([]byte(`{}`), nil); err != nil || !d.MayHave("anything") {
+		t.Errorf("Scan knows nothing of what is not there (%v)", err)
+	}
+}
+
 func TestValid(t *testing.T) {
 	for _, ok := range []string{`1`, ` "x" `, `null`, `[]`, `[1,"a",{"b":[]}]`, `-0`, `1E-2`} {
 		if err := Valid([]byte(ok)); err != nil {
@@ -210,6 +238,10 @@ func FuzzParse(f *testing.F) {
 		if got := Valid(b) == nil; got != valid {
 			t.Fatalf("Valid(%q) = %v, encoding/json says %v", b, got, valid)
 		}
+		quoted := slices.Concat([]byte{'"'}, b, []byte{'"'})
+		if end := TextEnd(quoted, 1); (end == len(quoted)-1) != json.Valid(quoted) {
+			t.Fatalf("TextEnd(%q) = %d", quoted, end)
+		}
 		d, err := Scan(b, nil)
 		if want := valid && bytes.TrimLeft(b, " \t\r\n")[0] == '{'; (err == nil) != want {
 			t.Fatalf("Scan(%q) = %v, want success %v", b, err, want)
@@ -231,7 +263,15 @@ func FuzzParse(f *testing.F) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("fields of %q (-want +got):\n%s", b, diff)
 		}
-		if _, err := Parse(b, nil); (err == nil) != (len(want) == len(d.Fields)) {
+		p, err := Parse(b, nil)
+		if err == nil {
+			for w := NewWalker(b); w.Next(); {
+				if k := string(w.Key()); k != "" && !p.MayHave(k) {
+					t.Fatalf("%q may not have the key %q", b, k)
+				}
+			}
+		}
+		if (err == nil) != (len(want) == len(d.Fields)) {
 			t.Fatalf("Parse(%q) = %v with %d fields of %d names", b, err, len(d.Fields), len(want))
 		}
 	})

@@ -9,6 +9,9 @@ type scanner struct {
 	high    uint64 // all bytes of strings or-ed together, eight lanes: says whether UTF-8 must be checked
 	escape  bool   // the last string had an escape
 	escaped bool   // some key had one
+	sift    bool   // note keys and short strings in words
+	words   wordSet
+	keyEnd  int // after the last key's closing quote
 	depth   int
 	object  [MaxDepth / 64]uint64 // bit n: the container at depth n is an object
 	err     *SyntaxError
@@ -69,6 +72,9 @@ func (s *scanner) value(i int) int {
 		if opened {
 			continue
 		}
+		if s.depth == floor {
+			return i
+		}
 		var more bool
 		if i, more = s.finish(i, floor); !more {
 			return i
@@ -84,7 +90,11 @@ func (s *scanner) begin(i int) (next int, opened bool) {
 	}
 	switch c := s.b[i]; c {
 	case '"':
-		return s.text(i + 1), false
+		end := s.text(i + 1)
+		if s.sift && end-i <= longestWord+2 && end != failed {
+			s.words.add(s.b[i+1 : end-1])
+		}
+		return end, false
 	case '{':
 		return s.beginObject(i)
 	case '[':
@@ -123,11 +133,15 @@ func (s *scanner) key(i int) int {
 	if i >= len(s.b) || s.b[i] != '"' {
 		return s.fail(i, "a key in double quotes is expected")
 	}
-	if i = s.text(i + 1); i == failed {
+	start := i + 1
+	if i = s.text(start); i == failed {
 		return failed
 	}
+	s.keyEnd = i
 	if s.escape {
 		s.escaped = true
+	} else if s.sift && i-start <= longestWord+1 {
+		s.words.add(s.b[start : i-1])
 	}
 	if i = s.space(i); i >= len(s.b) || s.b[i] != ':' {
 		return s.fail(i, "a colon is expected after a key")

@@ -32,52 +32,54 @@ func special(w uint64) uint64 {
 func (s *scanner) text(i int) int {
 	b := s.b
 	s.escape = false
-	high := s.high
 	for {
-		for len(b)-i >= 16 {
-			w0, w1 := binary.LittleEndian.Uint64(b[i:]), binary.LittleEndian.Uint64(b[i+8:])
-			m0, m1 := special(w0), special(w1)
-			if m0|m1 != 0 {
-				if m0 == 0 {
-					high |= w0
-					i, w0, m0 = i+8, w1, m1
-				}
-				n := bits.TrailingZeros64(m0) / 8
-				high |= w0 & (1<<(8*n) - 1)
-				i += n
-				goto stop
-			}
-			high |= w0 | w1
-			i += 16
-		}
-		for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
-			high |= uint64(b[i])
-			i++
-		}
-		if i >= len(b) {
-			return s.fail(i, "")
-		}
-	stop:
+		i = s.plain(i)
 		// Code and tables come with several escapes a line, often one after another.
-		for b[i] == '\\' {
+		for i < len(b) && b[i] == '\\' {
 			s.escape = true
 			if i+1 < len(b) && simpleEscape[b[i+1]] {
 				i += 2
 			} else if i = s.longEscape(i); i == failed {
 				return failed
 			}
-			if i >= len(b) {
-				return s.fail(i, "")
-			}
 		}
-		if b[i] == '"' {
-			s.high = high
+		switch {
+		case i >= len(b):
+			return s.fail(i, "")
+		case b[i] == '"':
 			return i + 1
-		}
-		if b[i] < ' ' {
+		case b[i] < ' ':
 			return s.fail(i, "a control character must be escaped in a string")
 		}
 	}
+}
+
+// plain skips to the next special byte, or to the end.
+func (s *scanner) plain(i int) int {
+	b, high := s.b, s.high
+	for len(b)-i >= 8 {
+		w := binary.LittleEndian.Uint64(b[i:])
+		m := special(w)
+		if m == 0 && len(b)-i >= 16 { // most of the time: the next eight at once
+			high |= w
+			i += 8
+			w = binary.LittleEndian.Uint64(b[i:])
+			m = special(w)
+		}
+		if m != 0 {
+			n := bits.TrailingZeros64(m) / 8
+			s.high = high | w&(1<<(8*n)-1)
+			return i + n
+		}
+		high |= w
+		i += 8
+	}
+	for i < len(b) && b[i] >= ' ' && b[i] != '"' && b[i] != '\\' {
+		high |= uint64(b[i])
+		i++
+	}
+	s.high = high
+	return i
 }
 
 var simpleEscape = [256]bool{'"': true, '\\': true, '/': true, 'b': true, 'f': true, 'n': true, 'r': true, 't': true}

@@ -32,7 +32,7 @@ func String(raw []byte) (string, bool) {
 	if bytes.IndexByte(inner, '\\') < 0 {
 		return string(inner), true
 	}
-	return string(unescape(nil, inner)), true
+	return string(unescape(inner)), true
 }
 
 // Equal tells whether the raw value is the string s, however it is written.
@@ -44,7 +44,7 @@ func Equal(raw []byte, s string) bool {
 	if bytes.IndexByte(inner, '\\') < 0 {
 		return string(inner) == s
 	}
-	return string(unescape(nil, inner)) == s
+	return string(unescape(inner)) == s
 }
 
 // IsEmpty tells whether the raw value says nothing: absent, null, "", [] or {}.
@@ -154,9 +154,10 @@ func Elements(raw []byte) iter.Seq2[int, []byte] {
 	}
 }
 
-// unescape appends the text of a string's inside, whose escapes are known to be
-// well formed. A surrogate without its other half becomes U+FFFD.
-func unescape(dst, inner []byte) []byte {
+// unescape is the text of a string's inside, whose escapes are known to be well
+// formed. A surrogate without its other half becomes U+FFFD.
+func unescape(inner []byte) []byte {
+	dst := make([]byte, 0, len(inner))
 	for {
 		i := bytes.IndexByte(inner, '\\')
 		if i < 0 {

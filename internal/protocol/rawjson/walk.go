@@ -71,7 +71,7 @@ func (w *Walker) readKey() bool {
 	}
 	key := w.s.b[start : end-1]
 	if w.s.escape {
-		key = unescape(nil, key)
+		key = unescape(key)
 	}
 	w.path[len(w.path)-1].key = key
 	w.wantKey = false
@@ -135,6 +135,9 @@ func (w *Walker) Depth() int {
 
 // Value is the present value if it is a scalar, else only its opening bracket.
 func (w *Walker) Value() []byte { return w.s.b[w.start:w.end] }
+
+// Offset is where the present value begins in what is walked.
+func (w *Walker) Offset() int { return w.start }
 
 // Path says where the present value is: "[3].content[0].file_id".
 func (w *Walker) Path() string {
