@@ -50,7 +50,11 @@ func newBody(size int, budget *limit.Bytes) *body {
 }
 
 // ownBody holds bytes that are the collector's: an attempt's edited copy.
-func ownBody(b []byte) *body { return &body{buf: b} }
+func ownBody(b []byte) *body {
+	own := &body{buf: b}
+	own.refs.Store(1)
+	return own
+}
 
 // take reserves n more bytes of the budget for as long as the body is held.
 func (b *body) take(n int64) bool {

@@ -74,10 +74,7 @@ func (x *exchange) mayStart(number int) bool {
 // nothing was committed and the failure says what it taught.
 func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failure {
 	begun := time.Now()
-	ex, cancelled := x.exchangeFor(&a)
-	if cancelled != nil {
-		return cancelled
-	}
+	ex := x.exchangeFor(&a)
 	ex.FreshConn = a.Number > 1 && len(x.tries) > 0 && x.tries[len(x.tries)-1].Cause == realm.CauseStaleConn
 	res, f := x.g.o.Upstream.Do(ctx, ex)
 	try := realm.AttemptRecord{
@@ -104,30 +101,49 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 
 // exchangeFor builds what goes to the upstream: the client's request with this
 // attempt's edits.
-func (x *exchange) exchangeFor(a *realm.Attempt) (*upstream.Exchange, *upstream.Failure) {
+func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	ex := &upstream.Exchange{
 		Attempt: *a, API: x.op.API, Method: x.op.Method, Path: x.call.Path, RawQuery: x.call.RawQuery,
 		Header: x.call.Header, Hops: x.hops, LimitHeaders: x.g.o.SelfMode,
 		Timeouts: upstream.Timeouts{Connect: x.g.o.Relay.Connect, FirstByte: x.g.o.Relay.FirstWhole, Idle: x.g.o.Relay.Idle},
 	}
 	if x.req == nil {
-		return ex, nil
+		return ex
 	}
-	ex.ContentType = x.call.ContentType
+	ex.ContentType = "application/json" // as it was read, whatever it came as
+	if x.req.Form != nil {
+		ex.ContentType = x.call.ContentType
+	}
 	if x.req.Stream {
 		ex.Stream = true
 		ex.Timeouts.FirstByte, ex.Timeouts.FirstEvent = x.g.o.Relay.FirstByte, x.g.o.Relay.FirstEvent
 	}
 	rw := x.rewrite(a)
 	ex.AddedFields = x.req.AddedFields(rw)
-	edited := x.req.Edit(rw)
-	ex.Length = int64(len(edited))
-	if sameBytes(edited, x.body.buf) {
-		ex.Body = x.body.reader()
+	r := x.edited(rw)
+	ex.Body, ex.Length = r, int64(r.Len())
+	return ex
+}
+
+// editRoom is by how much an attempt's edits usually lengthen a body.
+const editRoom = 256
+
+// edited is the request's body for an attempt: as it came, or in a copy with all
+// the attempt's edits.
+func (x *exchange) edited(rw openai.Rewrite) *bodyReader {
+	var copied *body
+	if size := len(x.body.buf) + editRoom; size <= largeBody {
+		copied = newBody(size, nil)
 	} else {
-		ex.Body = &bodyReader{body: ownBody(edited), rest: edited}
+		copied = ownBody(nil) // made by the edit, if there is one
 	}
-	return ex, nil
+	defer copied.release() // the reader keeps its own reference
+	edited := x.req.AppendEdit(copied.buf, rw)
+	if sameBytes(edited, x.body.buf) {
+		return x.body.reader()
+	}
+	copied.buf = edited
+	return copied.reader()
 }
 
 // rewrite says what this attempt changes in the body.
@@ -190,7 +206,7 @@ func (x *exchange) lastTry() *realm.AttemptRecord { return &x.tries[len(x.tries)
 // stop ends the request with what the upstream said of the client's own fault, or
 // quietly when the client is gone.
 func (x *exchange) stop(ctx context.Context, f *upstream.Failure) {
-	if f.Outcome.Cause == realm.CauseClientGone {
+	if f.Outcome.Cause == realm.CauseClientGone || f.Outcome.Cause == realm.CauseTimeout {
 		x.gone(ctx)
 		return
 	}
@@ -255,6 +271,10 @@ func (x *exchange) gone(ctx context.Context) {
 	if stopping(ctx) {
 		x.fail(&realm.Error{Code: realm.CodeUnavailable, RetryAfter: time.Second, Message: messageStopping},
 			realm.EndedInterrupted, realm.CauseRefused)
+		return
+	}
+	if pastDeadline(ctx) {
+		x.late()
 		return
 	}
 	x.clientGone()

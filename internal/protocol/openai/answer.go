@@ -2,6 +2,7 @@ package openai
 
 import (
 	"errors"
+	"sync"
 
 	"realms/internal/protocol/rawjson"
 	"realms/internal/realm"
@@ -18,26 +19,37 @@ type Answer struct {
 	OutputIDs    []string
 }
 
+// answerRoom is where the fields of an answer are noted while it is read.
+type answerRoom struct {
+	answer, choice, message []rawjson.Field
+	usage                   usageState
+}
+
+var answerRooms = sync.Pool{New: func() any { return new(answerRoom) }}
+
 // InspectAnswer reads a whole answer of a success status. The error says that it
 // is not the JSON object it should be.
 func InspectAnswer(op *Operation, body []byte) (Answer, error) {
 	a := Answer{Usage: unknownUsage}
-	doc, err := rawjson.Scan(body, nil)
+	room, _ := answerRooms.Get().(*answerRoom)
+	defer answerRooms.Put(room)
+	doc, err := rawjson.Scan(body, room.answer)
 	if err != nil {
 		return a, err
 	}
+	room.answer = doc.Fields
 	get := func(key string) []byte { raw, _ := doc.Get(key); return raw }
 	a.ID, _ = rawjson.String(get("id"))
 	a.Model, _ = rawjson.String(get("model"))
-	a.readUsage(op, get("usage"), get("meta"))
+	a.readUsage(op, &room.usage, get("usage"), get("meta"))
 	if a.Error = errorInside(op, &doc); a.Error == nil {
-		err = a.readOutput(op, get)
+		err = a.readOutput(op, room, get)
 	}
 	return a, err
 }
 
 // readOutput looks for output where the kind of answer has it.
-func (a *Answer) readOutput(op *Operation, get func(string) []byte) error {
+func (a *Answer) readOutput(op *Operation, room *answerRoom, get func(string) []byte) error {
 	switch op.Answer {
 	case AnswerResponse:
 		output, status := get("output"), get("status")
@@ -52,15 +64,14 @@ func (a *Answer) readOutput(op *Operation, get func(string) []byte) error {
 		if !rawjson.IsArray(get("choices")) {
 			return errors.New("an answer without choices")
 		}
-		a.Empty = emptyChoices(get("choices"))
+		a.Empty = room.emptyChoices(get("choices"))
 	case AnswerJSON, AnswerJSONOrRaw:
 	}
 	return nil
 }
 
 // readUsage reads the usage object, or where there is none Cohere's meta.tokens.
-func (a *Answer) readUsage(op *Operation, usage, meta []byte) {
-	var u usageState
+func (a *Answer) readUsage(op *Operation, u *usageState, usage, meta []byte) {
 	u.reset()
 	u.take(usage)
 	if op.API == realm.APIRerank && rawjson.IsNull(usage) && rawjson.IsObject(meta) {
@@ -105,19 +116,25 @@ func errorInside(op *Operation, doc *rawjson.Doc) *UpstreamError {
 }
 
 // emptyChoices tells whether all choices ended by themselves without any output.
-func emptyChoices(choices []byte) bool {
+func (room *answerRoom) emptyChoices(choices []byte) bool {
 	for _, raw := range rawjson.Elements(choices) {
-		choice, err := rawjson.Scan(raw, nil)
+		choice, err := rawjson.Scan(raw, room.choice)
 		if err != nil {
 			continue
 		}
+		room.choice = choice.Fields
 		finish, _ := choice.Get("finish_reason")
 		text, _ := choice.Get("text")
 		if !rawjson.IsEmpty(text) || !rawjson.IsEmpty(finish) && !plainFinish(finish) {
 			return false
 		}
 		raw, _ := choice.Get("message")
-		if message, err := rawjson.Scan(raw, nil); err == nil && messageOutput(&message) > 0 {
+		message, err := rawjson.Scan(raw, room.message)
+		if err != nil {
+			continue
+		}
+		room.message = message.Fields
+		if messageOutput(&message) > 0 {
 			return false
 		}
 	}
