@@ -83,7 +83,8 @@ func TestPlanOrder(t *testing.T) {
 		{"another group's channels are out of reach", snapshot(two...), Need{Groups: []realm.ID{groupB}}, nil, nil},
 		{
 			"groups in order", snapshot(channel(1, "a", groupA, 9, 1, []string{"a1"}), channel(2, "b", groupB, 1, 1, []string{"b1"})),
-			Need{Groups: []realm.ID{groupB, groupA}}, nil,
+			Need{Groups: []realm.ID{groupB, groupA}},
+			nil,
 			[]string{"b1", "a1"},
 		},
 	}

@@ -113,7 +113,7 @@ func reply(w http.ResponseWriter, status int, v any) {
 func replyError(w http.ResponseWriter, err error) {
 	e := realm.AsError(err)
 	status := http.StatusInternalServerError
-	switch e.Code { //nolint:exhaustive // what a command can meet; the rest is ours
+	switch e.Code {
 	case realm.CodeInvalid:
 		status = http.StatusBadRequest
 	case realm.CodeNotFound:
