@@ -11,13 +11,11 @@ import (
 	"realms/internal/realm"
 	"realms/internal/scheduler"
 	"realms/internal/settings"
+	"realms/internal/upstream"
 )
 
-// Headers of the relay's own that a client or another relay may send.
-const (
-	HeaderHops    = "X-Realms-Hops"
-	HeaderChannel = "X-Realms-Channel"
-)
+// HeaderChannel chooses a channel by name, for administrators' tokens.
+const HeaderChannel = "X-Realms-Channel"
 
 // maxHops is how many relays may stand in a row.
 const maxHops = 3
@@ -35,6 +33,9 @@ func (x *exchange) record() {
 // cause.
 func (x *exchange) admit(ctx context.Context) error {
 	x.need = scheduler.Need{Groups: x.principal.Groups, API: x.op.API}
+	if x.req != nil {
+		x.rec.Model, x.rec.Stream = x.req.Model, x.req.Stream // a refused request has its row too
+	}
 	if err := x.admitHops(); err != nil {
 		return err
 	}
@@ -51,13 +52,13 @@ func (x *exchange) admit(ctx context.Context) error {
 }
 
 func (x *exchange) admitHops() error {
-	text := x.call.Header.Get(HeaderHops)
+	text := x.call.Header.Get(upstream.HopsHeader)
 	if text == "" {
 		return nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		return realm.Invalid("", HeaderHops+" must be a whole number.")
+		return realm.Invalid("", upstream.HopsHeader+" must be a whole number.")
 	}
 	if n > maxHops {
 		return &realm.Error{Code: realm.CodeLoop, Message: fmt.Sprintf("The request came through more than %d relays: one of their channels points back at another.", maxHops)}
@@ -92,7 +93,7 @@ func (x *exchange) admitModel() error {
 			name, x.effort, x.model = base, effort, x.snap.Model(base)
 		}
 	}
-	x.rec.Model, x.rec.Stream = name, x.req.Stream
+	x.rec.Model = name
 	x.need.Model = name
 	if (x.model != nil && !x.model.Enabled && !x.need.Open) || !x.principal.AllowsModel(name) || !x.routed(name) {
 		return modelNotFound(x.req.Model)

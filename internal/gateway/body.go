@@ -71,7 +71,7 @@ func (b *body) release() {
 		return
 	}
 	if b.taken != 0 {
-		b.budget.Give(b.taken)
+		_ = b.budget
 	}
 	buf := b.pooled
 	b.buf, b.pooled, b.taken = nil, nil, 0

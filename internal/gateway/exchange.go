@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -37,9 +38,12 @@ type exchange struct {
 	// execute
 	plan    scheduler.Plan
 	tries   []realm.AttemptRecord
-	dropped []string // fields taken away for one more try
-	deadEnd deadEnd  // what the failures so far add up to
-	empty   *kept    // an answer without output, kept in case nothing better comes
+	served  *realm.AttemptRecord // whose answer goes out, if not the last one's
+	dropped []string             // fields taken away for one more try
+	deadEnd deadEnd              // what the failures so far add up to
+	empty   *kept                // an answer without output, kept in case nothing better comes
+
+	deadline *time.Timer // of the client, until commit; nil: it told none
 
 	mu        sync.Mutex
 	committed bool
@@ -67,6 +71,9 @@ func (x *exchange) releaseBody() {
 // read is step 2: the whole body, and what of it must be known.
 func (x *exchange) read() error {
 	if x.op.Body == openai.BodyNone {
+		// Nobody wants one. Its end is looked for all the same: behind it net/http
+		// sees the client leave.
+		_, _ = io.CopyN(io.Discard, x.call.Body, smallBody)
 		return nil
 	}
 	b, err := readBody(x.call, x.g.o.Limits.BodyBytes, x.g.o.Limits.BodyMemory)
@@ -85,6 +92,9 @@ func (x *exchange) read() error {
 // begin commits the answer. From here on no other upstream is asked.
 func (x *exchange) begin() {
 	x.committed = true
+	if x.deadline != nil {
+		x.deadline.Stop()
+	}
 	if x.rec != nil {
 		x.rec.FirstByte = time.Since(x.started)
 	}

@@ -24,7 +24,7 @@ func (x *exchange) execute(ctx context.Context) {
 	x.plan = x.g.o.Scheduler.Plan(x.snap, x.need)
 	for {
 		a, wait, ok := x.plan.Next()
-		if !ok || !x.mayStart(a.Number) {
+		if !ok || !x.mayStart(a.Number, wait) {
 			break
 		}
 		if wait > 0 && !sleep(ctx, wait) {
@@ -36,6 +36,9 @@ func (x *exchange) execute(ctx context.Context) {
 			return
 		}
 		x.plan.Report(&f.Outcome)
+		if x.empty != nil && f.Outcome.Cause != realm.CauseEmpty && f.Outcome.Ends() {
+			break // one other credential was asked, and has nothing better
+		}
 	}
 	x.exhausted()
 }
@@ -61,13 +64,14 @@ func (x *exchange) executeBound(ctx context.Context) {
 	}
 }
 
-// mayStart keeps the request within its budget of attempts and time. A second
-// attempt is always allowed, so that one time-out does not end a request.
-func (x *exchange) mayStart(number int) bool {
+// mayStart keeps the request within its budget of attempts and time, the wait
+// before the attempt counted. A second attempt is always allowed, so that one
+// time-out does not end a request.
+func (x *exchange) mayStart(number int, wait time.Duration) bool {
 	if number > x.g.o.Relay.Attempts {
 		return false
 	}
-	return number <= 2 || time.Since(x.started) < x.g.o.Relay.FailoverTime
+	return number <= 2 || time.Since(x.started)+wait < x.g.o.Relay.FailoverTime
 }
 
 // attempt makes one exchange. Nil means that the request has its end; otherwise
@@ -92,7 +96,7 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 	}
 	x.learn(ex, f)
 	x.closeTry(f, begun)
-	if f.Outcome.Next == realm.NextStop {
+	if f.Outcome.Next == realm.NextStop && (x.empty == nil || f.Outcome.Cause != realm.CauseClientError) {
 		x.stop(ctx, f)
 		return nil
 	}
@@ -103,7 +107,7 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 // attempt's edits.
 func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	ex := &upstream.Exchange{
-		Attempt: *a, API: x.op.API, Method: x.op.Method, Path: x.call.Path, RawQuery: x.call.RawQuery,
+		Attempt: *a, API: x.op.API, Method: x.op.Method, Path: x.call.Path, Object: x.op.Object, RawQuery: x.call.RawQuery,
 		Header: x.call.Header, Hops: x.hops, LimitHeaders: x.g.o.SelfMode,
 		Timeouts: upstream.Timeouts{Connect: x.g.o.Relay.Connect, FirstByte: x.g.o.Relay.FirstWhole, Idle: x.g.o.Relay.Idle},
 	}

@@ -17,25 +17,39 @@ type deadEnd struct {
 	failures int
 	missing  int           // of them: the upstream does not know the model
 	limited  int           // of them: 429 or quota
-	soonest  time.Duration // when the first limited one may be asked again; -1: nobody said
+	soonest  time.Duration // when the first limited one may be asked again
 	last     realm.Cause
 }
 
 func (d *deadEnd) add(o *realm.Outcome) {
-	if d.failures == 0 {
-		d.soonest = -1
-	}
 	d.failures++
 	d.last = o.Cause
 	switch o.Cause {
 	case realm.CauseModelMissing:
 		d.missing++
 	case realm.CauseRateLimited, realm.CauseQuota:
-		d.limited++
-		if o.Told && (d.soonest < 0 || o.Wait < d.soonest) {
-			d.soonest = o.Wait
+		if wait := waitOf(o); d.limited == 0 || wait < d.soonest {
+			d.soonest = wait
 		}
+		d.limited++
 	default:
+	}
+}
+
+// How long an upstream that names no time is taken to be limited.
+const (
+	untoldLimit = 5 * time.Second
+	untoldQuota = 10 * time.Minute
+)
+
+func waitOf(o *realm.Outcome) time.Duration {
+	switch {
+	case o.Told:
+		return o.Wait
+	case o.Cause == realm.CauseQuota:
+		return untoldQuota
+	default:
+		return untoldLimit
 	}
 }
 
@@ -48,7 +62,7 @@ func (d *deadEnd) err(model string) *realm.Error {
 	case d.missing == d.failures:
 		return realm.AsError(modelNotFound(model))
 	case d.limited == d.failures && d.soonest >= longWait:
-		return &realm.Error{Code: realm.CodeQuota, Reason: "rate_limit_exceeded", Message: fmt.Sprintf(
+		return &realm.Error{Code: realm.CodeRateLimited, Message: fmt.Sprintf(
 			"Every upstream for this model has reached its limit; the first is free again in %s.", d.soonest.Round(time.Second))}
 	case d.limited == d.failures:
 		wait := max(d.soonest, time.Second)

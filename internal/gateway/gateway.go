@@ -136,6 +136,7 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, client Client) {
 	defer g.metrics.inFlight.Dec()
 	defer x.release()
 	x.record()
+	defer x.abandoned()
 	if err = x.read(); err == nil { // 2
 		err = x.admit(ctx) // 3
 	}
@@ -145,7 +146,9 @@ func (g *Gateway) Serve(ctx context.Context, call *Call, client Client) {
 	}
 	x.ticket = g.o.Usage.Open(x.rec)
 	x.noteUsage(noUsage()) // unknown, until an upstream tells
-	x.execute(ctx)         // 4 to 7
+	ctx, done := x.withDeadline(ctx)
+	defer done()
+	x.execute(ctx) // 4 to 7
 }
 
 // refuse answers a request that never reached a principal: it leaves no row.

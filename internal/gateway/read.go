@@ -40,7 +40,11 @@ func readBody(call *Call, maxBytes int64, budget *limit.Bytes) (*body, error) {
 	if plain(encoding) && call.Length > 0 {
 		known = call.Length
 	}
+	if known > 0 && !budget.Take(known) {
+		return nil, bodyMemoryFull() // before memory is made for it
+	}
 	b := newBody(int(known)+1, budget) // one more, so that EOF is found without growing
+	b.taken = known
 	if err := b.fill(src, known, maxBytes); err != nil {
 		b.release()
 		return nil, err
@@ -48,11 +52,9 @@ func readBody(call *Call, maxBytes int64, budget *limit.Bytes) (*body, error) {
 	return b, nil
 }
 
-// fill reads src to its end. The budget is taken before the bytes are read.
+// fill reads src to its end. The budget of a body whose size is not known is taken
+// before the bytes are read.
 func (b *body) fill(src io.Reader, known, maxBytes int64) error {
-	if known > 0 && !b.take(known) {
-		return bodyMemoryFull()
-	}
 	for {
 		if known == 0 && int64(len(b.buf)) >= b.taken && !b.take(bodyStep) {
 			return bodyMemoryFull()

@@ -40,14 +40,14 @@ func (s *stream) tick() {
 	s.timer.Reset(s.nextTick(now))
 }
 
-// nextTick is when the timer is due. x.mu is held.
+// nextTick is when the timer is due. x.mu is held. Nobody wakes it at commit, so
+// that it looks once in a keep-alive's time from the start.
 func (s *stream) nextTick(now time.Time) time.Duration {
 	due := s.x.g.o.Relay.KeepAlive
-	if silent := s.x.g.o.Relay.SilentCommit; !s.x.committed {
-		if silent <= 0 {
-			return max(due, time.Second)
-		}
-		return max(silent-now.Sub(s.x.started), time.Millisecond)
+	if s.x.committed {
+		due -= now.Sub(s.x.lastWrite)
+	} else if silent := s.x.g.o.Relay.SilentCommit; silent > 0 {
+		due = min(due, silent-now.Sub(s.x.started))
 	}
-	return max(due-now.Sub(s.x.lastWrite), time.Millisecond)
+	return max(due, time.Millisecond)
 }

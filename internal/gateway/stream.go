@@ -35,6 +35,7 @@ type stream struct {
 
 	from, to int  // the range of the scanner's buffer to be written next
 	output   bool // something substantive came: commit with this round
+	partEnds bool // the range ends the event of which pieces are out
 
 	// Under x.mu.
 	held     []byte   // events of earlier reads, not yet committed
@@ -61,10 +62,8 @@ func (x *exchange) relayStream(ctx context.Context, ex *upstream.Exchange, res *
 		if f != nil || done {
 			return f
 		}
-		if s.sc.Full() && err == nil {
-			if f, done = s.long(); f != nil || done {
-				return f
-			}
+		if err == nil && s.sc.Full() && s.long() {
+			return nil
 		}
 		if err != nil {
 			return s.ended(ctx, err)
@@ -86,7 +85,7 @@ func (s *stream) round() (f *upstream.Failure, done bool) {
 // fails it.
 func (s *stream) event(ev sse.Event) (f *upstream.Failure, done bool) {
 	if ev.Part {
-		s.midEvent = false
+		s.partEnds = !ev.Unterminated
 		s.add(ev)
 		return nil, false
 	}
@@ -106,11 +105,20 @@ func (s *stream) event(ev sse.Event) (f *upstream.Failure, done bool) {
 		}
 		return nil, false
 	case openai.ClassSubstantive:
-		s.output = true
+		s.produced()
 	case openai.ClassComment, openai.ClassHeld:
 	}
 	s.add(ev)
 	return nil, false
+}
+
+// produced notes that output has come: this round commits, and from here on the
+// upstream has the time of a stream that flows.
+func (s *stream) produced() {
+	if !s.output {
+		s.output = true
+		s.res.Started()
+	}
 }
 
 // add puts an event into the range to be written; a withheld event before it
@@ -135,12 +143,16 @@ func (s *stream) flush() bool {
 	p := s.sc.Bytes(s.from, s.to)
 	s.from = s.to
 	s.at.Point = s.state.Point()
-	if !s.x.committed && !s.output && s.events <= heldEvents && len(s.held)+len(p) <= heldBytes {
+	mayHold := s.events <= heldEvents && len(s.held)+len(p) <= heldBytes || s.closed // given up: all of it is kept
+	if !s.x.committed && !s.output && mayHold {
 		s.held = append(s.held, p...)
 		s.x.mu.Unlock()
 		return true
 	}
 	err := s.send(p)
+	if s.partEnds {
+		s.partEnds, s.midEvent = false, false
+	}
 	s.x.mu.Unlock()
 	if err != nil {
 		s.gone()
@@ -194,7 +206,6 @@ func (s *stream) send(p []byte) error {
 func (s *stream) commit() {
 	s.x.begin()
 	s.x.client.Begin(s.res.Status, s.res.Header, true, -1)
-	s.res.Started()
 }
 
 // remember makes the response's id known while it is still streamed, so that it
@@ -225,11 +236,7 @@ func (s *stream) terminal(ev sse.Event) (*upstream.Failure, bool) {
 		x.rec.Objects = nil
 		x.keepObjects(s.state.ResponseID(), s.state.OutputIDs())
 	}
-	cause := realm.CauseOK
-	if s.state.Empty() {
-		cause = realm.CauseEmpty
-	}
-	x.finish(s.res.Status, realm.EndedCompleted, cause)
+	x.finish(s.res.Status, realm.EndedCompleted, causeOf(s.state.Empty()))
 	s.last(s.sc.Bytes(ev.Start, ev.End), ev.Unterminated)
 	s.drain()
 	return nil, true
@@ -250,30 +257,6 @@ func (s *stream) last(p []byte, unterminated bool) {
 		p = append(append([]byte(nil), p...), "\n\n"...)
 	}
 	_ = s.send(p)
-}
-
-// failed handles an event that tells a failure. Before commit it is classified
-// like a status; after it the client's protocol gets its own kind of error.
-func (s *stream) failed(ev sse.Event, v openai.Verdict) (*upstream.Failure, bool) {
-	x := s.x
-	if s.abandon() {
-		return x.g.o.Upstream.ClassifyError(s.ex, s.res.Header, *v.Failed), false
-	}
-	if !s.flushBefore(ev) {
-		return nil, true
-	}
-	s.seal()
-	x.noteUsage(s.state.Usage())
-	x.rec.Error = oneLine(v.Failed.Error())
-	x.finish(s.res.Status, realm.EndedFailed, realm.CauseServerError)
-	if v.Class == openai.ClassTerminal {
-		s.last(s.sc.Bytes(ev.Start, ev.End), ev.Unterminated)
-		return nil, true
-	}
-	at := s.at
-	at.Attempts = len(x.tries)
-	x.client.Fail(&realm.Error{Code: realm.CodeUpstreamBad, Message: v.Failed.Message, Reason: v.Failed.Code}, at)
-	return nil, true
 }
 
 // broken handles an event that is not what the protocol allows.
@@ -300,26 +283,6 @@ func (s *stream) fail(ended realm.Ended, e *realm.Error, err error) {
 	x.client.Fail(e, at)
 }
 
-// long chooses for an event that fills the buffer: passed on in pieces if its
-// head shows that it is not the end, else held on.
-func (s *stream) long() (*upstream.Failure, bool) {
-	class, ok := s.state.Head(s.sc.Pending())
-	if !s.midEvent && (!ok || class != openai.ClassSubstantive) {
-		s.sc.Grow()
-		return nil, false
-	}
-	s.output = true
-	s.x.mu.Lock()
-	err := s.send(s.sc.TakePart())
-	s.midEvent = true
-	s.x.mu.Unlock()
-	if err != nil {
-		s.gone()
-		return nil, true
-	}
-	return nil, false
-}
-
 // ended handles the end of the upstream's bytes without a terminal event.
 func (s *stream) ended(ctx context.Context, err error) *upstream.Failure {
 	x := s.x
@@ -341,6 +304,7 @@ func (s *stream) ended(ctx context.Context, err error) *upstream.Failure {
 		return x.readFailure(ctx, s.res, err)
 	}
 	s.seal()
+	s.breakOff()
 	x.noteUsage(s.state.Usage())
 	x.rec.Status = s.res.Status
 	x.cut(ctx, err, s.at)
@@ -357,7 +321,7 @@ func (s *stream) complete() *upstream.Failure {
 	s.output = true
 	s.seal()
 	x.noteUsage(s.state.Usage())
-	x.finish(s.res.Status, realm.EndedCompleted, realm.CauseOK)
+	x.finish(s.res.Status, realm.EndedCompleted, causeOf(s.state.Empty()))
 	s.last(openai.AppendDone(nil), false)
 	return nil
 }
@@ -367,17 +331,14 @@ func (s *stream) keepEmpty() *upstream.Failure {
 	s.held = append(s.held, s.sc.Bytes(s.from, s.to)...)
 	b := newBody(len(s.held), nil)
 	b.buf = append(b.buf, s.held...)
-	s.x.empty = &kept{
-		body: b, header: s.res.Header, status: s.res.Status, stream: true,
-		usage: s.state.Usage(), try: *s.x.lastTry(),
-	}
+	s.x.keep(&kept{body: b, header: s.res.Header, status: s.res.Status, stream: true, usage: s.state.Usage()})
 	return emptyFailure(s.res)
 }
 
 // drain reads on to the answer's end, which has usually arrived with its terminal
 // event, so that the connection can be used again.
 func (s *stream) drain() {
-	stop := time.AfterFunc(drainTime, func() { _ = s.res.Body.Close() })
+	stop := time.AfterFunc(drainTime, s.res.Cut)
 	defer stop.Stop()
 	for s.sc.Fill() == nil {
 		for _, ok := s.sc.Next(); ok; _, ok = s.sc.Next() {

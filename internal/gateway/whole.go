@@ -16,19 +16,6 @@ import (
 // still fail over. Larger ones are passed on as they come.
 const wholeMost = 1 << 20
 
-// heldTail is how much of a larger answer waits until its usage is durable.
-const heldTail = 64 << 10
-
-// kept is an answer without any output. It goes out if nothing better comes.
-type kept struct {
-	body   *body
-	header map[string][]string
-	status int
-	stream bool
-	usage  realm.Usage
-	try    realm.AttemptRecord
-}
-
 // relay is step 6. Nil means that the request has its end.
 func (x *exchange) relay(ctx context.Context, ex *upstream.Exchange, res *upstream.Response) *upstream.Failure {
 	defer func() { _ = res.Body.Close() }()
@@ -90,25 +77,27 @@ func (x *exchange) relayWhole(ctx context.Context, ex *upstream.Exchange, res *u
 	if err != nil {
 		return x.readFailure(ctx, res, err)
 	}
-	if more {
-		return x.relayLarge(ctx, res, answer.buf)
-	}
 	if x.wantsStream() {
 		return x.refusedStream(ex, res, answer.buf)
+	}
+	if more {
+		if f := x.inspectHead(ex, res, answer.buf); f != nil {
+			return f
+		}
+		return x.relayLarge(ctx, res, answer.buf)
 	}
 	a, f := x.inspectWhole(ex, res, answer.buf)
 	if f != nil {
 		return f
 	}
 	if a.Empty && x.worthAnother() {
-		x.empty = &kept{body: answer, header: res.Header, status: res.Status, usage: a.Usage, try: *x.lastTry()}
+		x.keep(&kept{body: answer, header: res.Header, status: res.Status, usage: a.Usage})
 		answer = nil
 		return emptyFailure(res)
 	}
 	x.noteUsage(a.Usage)
 	x.keepObjects(a.ID, a.OutputIDs)
-	x.rec.Status = res.Status
-	x.settle(realm.EndedCompleted, realm.CauseOK)
+	x.finish(res.Status, realm.EndedCompleted, causeOf(a.Empty))
 	x.begin()
 	x.client.Begin(res.Status, res.Header, false, int64(len(answer.buf)))
 	_ = x.client.Write(answer.buf) // the client may be gone; the record is closed
@@ -156,76 +145,41 @@ func (x *exchange) inspectWhole(ex *upstream.Exchange, res *upstream.Response, b
 	return a, nil
 }
 
-// refusedStream judges a JSON answer to a request for events: an error that came
-// with a status of success, or an upstream that does not stream.
-func (x *exchange) refusedStream(ex *upstream.Exchange, res *upstream.Response, b []byte) *upstream.Failure {
-	if a, err := openai.InspectAnswer(x.op, b); err == nil && a.Error != nil {
-		return x.g.o.Upstream.ClassifyError(ex, res.Header, *a.Error)
-	}
-	return badAnswer(res, errNoStream)
-}
-
-// relayLarge passes on an answer that is too large to hold, or is not to be held.
-// Its end waits until the usage is durable; after the first byte nothing else can
-// be asked.
-func (x *exchange) relayLarge(ctx context.Context, res *upstream.Response, head []byte) *upstream.Failure {
-	x.rec.Status = res.Status
-	x.begin()
-	x.client.Begin(res.Status, res.Header, false, res.Length)
-	cut := max(len(head)-heldTail, 0)
-	if cut > 0 && x.client.Write(head[:cut]) != nil {
-		x.clientGone()
+// inspectHead judges an answer by its first MiB, before it is passed on.
+func (x *exchange) inspectHead(ex *upstream.Exchange, res *upstream.Response, head []byte) *upstream.Failure {
+	if x.op.Answer == openai.AnswerJSONOrRaw && !isJSON(res) {
 		return nil
 	}
-	tail := append(make([]byte, 0, 2*heldTail), head[cut:]...)
-	for {
-		n, err := res.Body.Read(tail[len(tail):cap(tail)])
-		tail = tail[:len(tail)+n]
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			x.cut(ctx, err, Progress{})
-			return nil
-		}
-		if cut = len(tail) - heldTail; cut < heldTail {
-			continue
-		}
-		if x.client.Write(tail[:cut]) != nil {
-			x.clientGone()
-			return nil
-		}
-		tail = append(tail[:0], tail[cut:]...)
+	a := openai.InspectHead(x.op, head)
+	if a.Error != nil {
+		return x.g.o.Upstream.ClassifyError(ex, res.Header, *a.Error)
 	}
-	x.noteUsage(openai.TailUsage(tail))
-	x.settle(realm.EndedCompleted, realm.CauseOK)
-	_ = x.client.Write(tail) // the client may be gone; the record is closed
+	x.keepObjects(a.ID, nil)
 	return nil
 }
 
-// worthAnother tells whether an answer without output may be put aside to ask one
-// other credential, and only one.
-func (x *exchange) worthAnother() bool {
-	return x.op.Meters && x.op.Body != openai.BodyNone && x.empty == nil && x.need.Credential == 0
-}
-
-// deliverEmpty sends the answer without output after all.
-func (x *exchange) deliverEmpty() {
-	k := x.empty
-	x.tries = append(x.tries, k.try)
-	x.noteUsage(k.usage)
-	x.rec.Status = k.status
-	x.settle(realm.EndedCompleted, realm.CauseEmpty)
-	x.begin()
-	x.client.Begin(k.status, k.header, k.stream, int64(len(k.body.buf)))
-	_ = x.client.Write(k.body.buf) // the client may be gone; the record is closed
+// refusedStream judges a JSON answer to a request for events: an error that came
+// with a status of success, or an upstream that does not stream.
+func (x *exchange) refusedStream(ex *upstream.Exchange, res *upstream.Response, b []byte) *upstream.Failure {
+	a, err := openai.InspectAnswer(x.op, b)
+	if err != nil {
+		a = openai.InspectHead(x.op, b) // too large to be here whole, or broken
+	}
+	if a.Error != nil {
+		return x.g.o.Upstream.ClassifyError(ex, res.Header, *a.Error)
+	}
+	return badAnswer(res, errNoStream)
 }
 
 // readFailure is what the end of an answer that is not its end teaches, while
 // nothing is committed.
 func (x *exchange) readFailure(ctx context.Context, res *upstream.Response, err error) *upstream.Failure {
 	if ctx.Err() != nil {
-		return &upstream.Failure{Outcome: realm.Outcome{Cause: realm.CauseClientGone, Next: realm.NextStop, Err: err}}
+		cause := realm.CauseClientGone
+		if pastDeadline(ctx) {
+			cause = realm.CauseTimeout
+		}
+		return &upstream.Failure{Outcome: realm.Outcome{Cause: cause, Next: realm.NextStop, Err: err}}
 	}
 	var re *upstream.ReadError
 	if errors.As(err, &re) {
@@ -253,7 +207,7 @@ func (x *exchange) cut(ctx context.Context, err error, at Progress) {
 	x.rec.Error = oneLine(err.Error())
 	x.settle(ended, cause)
 	at.Attempts = len(x.tries)
-	x.client.Fail(&realm.Error{Code: code, Message: message, Reason: string(cause)}, at)
+	x.client.Fail(&realm.Error{Code: code, Message: message, Reason: string(ended)}, at)
 }
 
 // noteUsage puts the usage on the record. An answer that only shows an earlier

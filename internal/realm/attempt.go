@@ -91,5 +91,8 @@ type Outcome struct {
 	Err error
 }
 
+// Ends tells whether its credential is not asked again, for one reason or another.
+func (o *Outcome) Ends() bool { return o.Next == NextStop || o.Next == NextOther }
+
 // OK tells whether the attempt succeeded.
 func (o *Outcome) OK() bool { return o.Cause == CauseOK }

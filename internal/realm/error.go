@@ -19,7 +19,7 @@ const (
 	CodeModelNotFound    Code = "model_not_found"    // the model is unknown or not for this token
 	CodeMethodNotAllowed Code = "method_not_allowed" // the path exists, the method does not
 	CodeConflict         Code = "conflict"           // the object's state forbids it
-	CodeRateLimited      Code = "rate_limited"       // a limit per minute; RetryAfter says when to come again
+	CodeRateLimited      Code = "rate_limited"       // a limit per minute; RetryAfter says when to come again, zero: not soon enough to wait
 	CodeQuota            Code = "quota"              // used up; somebody must act before it helps to come again
 	CodeLoop             Code = "loop"               // relays point at each other
 	CodeOverloaded       Code = "overloaded"         // no upstream could serve it, or this process is full

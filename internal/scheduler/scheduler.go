@@ -54,6 +54,10 @@ type Plan struct {
 	lastResort bool // the spare was given out
 }
 
+// passingTime is the least wait before a fault is taken to have passed: asked
+// again at once, an upstream that fails under load only gets more of it.
+const passingTime = 250 * time.Millisecond
+
 // Plan begins the course of a request.
 func (s *Scheduler) Plan(snap *realm.Snapshot, need Need) Plan {
 	return Plan{sched: s, snap: snap, need: need}
@@ -102,8 +106,8 @@ func (p *Plan) Report(o *realm.Outcome) {
 		p.channels = append(p.channels, p.current.Channel.ID)
 	case realm.ScopeNone, realm.ScopeCredential, realm.ScopeCredentialModel:
 	}
-	if o.Passing && o.Wait <= p.sched.MaxWait && p.spare.Credential == nil {
-		p.spare, p.spareWait = p.current, o.Wait
+	if wait := max(o.Wait, passingTime); o.Passing && wait <= p.sched.MaxWait && p.spare.Credential == nil {
+		p.spare, p.spareWait = p.current, wait
 	}
 }
 

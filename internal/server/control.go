@@ -118,6 +118,8 @@ func replyError(w http.ResponseWriter, err error) {
 		status = http.StatusBadRequest
 	case realm.CodeNotFound:
 		status = http.StatusNotFound
+	case realm.CodeConflict:
+		status = http.StatusConflict
 	default:
 	}
 	reply(w, status, map[string]string{"error": e.Message})

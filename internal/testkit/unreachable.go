@@ -7,32 +7,36 @@ import (
 	"time"
 )
 
-// Refused is a base URL where nobody listens.
+// Refused is a base URL where nobody listens: its port is taken, so that no other
+// test can come to it, and was never opened.
 func Refused(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("listen: %v", err)
-	}
-	_ = l.Close()
-	return "http://" + l.Addr().String() + "/v1"
+	_, address := bound(t)
+	return "http://" + address + "/v1"
 }
 
 // Blackhole is a base URL whose host does not answer to a connection: its queue of
 // connections is full, so that the kernel drops what comes (Linux).
 func Blackhole(t testing.TB) string {
 	t.Helper()
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+	fd, address := bound(t)
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatalf("listen: %v", err)
+	}
+	fill(t, address)
+	return "http://" + address + "/v1"
+}
+
+// bound is a socket with a free port of 127.0.0.1, until the test ends.
+func bound(t testing.TB) (fd int, address string) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatalf("socket: %v", err)
 	}
-	syscall.CloseOnExec(fd)
 	t.Cleanup(func() { _ = syscall.Close(fd) })
 	if err := syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
 		t.Fatalf("bind: %v", err)
-	}
-	if err := syscall.Listen(fd, 0); err != nil {
-		t.Fatalf("listen: %v", err)
 	}
 	name, err := syscall.Getsockname(fd)
 	if err != nil {
@@ -42,9 +46,7 @@ func Blackhole(t testing.TB) string {
 	if !ok {
 		t.Fatalf("address is %T", name)
 	}
-	address := net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: v4.Port}
-	fill(t, address.String())
-	return "http://" + address.String() + "/v1"
+	return fd, (&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: v4.Port}).String()
 }
 
 // fill opens connections until the kernel takes no more.

@@ -93,7 +93,7 @@ func (a *attempt) endOfBody(err error) error {
 
 // clientCause tells a client's deadline from a client that went away.
 func clientCause(ctx context.Context) realm.Cause {
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
 		return realm.CauseTimeout
 	}
 	return realm.CauseClientGone

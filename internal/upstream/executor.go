@@ -209,6 +209,10 @@ func (e *Executor) accept(c *call, x *Exchange, res *http.Response, first time.D
 	return &c.response
 }
 
+// Cut ends the exchange from any goroutine: a Read under way returns with an error.
+// The body must be closed all the same.
+func (r *Response) Cut() { r.attempt.cancel() }
+
 // Started says that the first substantive event has been read: from here on
 // Timeouts.Idle rules, and FirstEvent no longer.
 func (r *Response) Started() { r.attempt.enter(phaseIdle, r.idle) }

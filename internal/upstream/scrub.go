@@ -187,6 +187,21 @@ func unescape(s string) string {
 	return out.String()
 }
 
+// Shows tells whether an upstream's text shows the credential that it was sent, in
+// any of those forms, behind JSON's escapes too.
+func Shows(x *Exchange, text []byte) bool {
+	s := newScrubber(x.Attempt.Credential.APIKey.Reveal())
+	if s == nil {
+		return false
+	}
+	plain := string(text)
+	if s.text(plain) != plain {
+		return true
+	}
+	plain = unescape(plain)
+	return s.text(plain) != plain
+}
+
 // scrubError is an error of which only a bounded, clean text is left: what it
 // wraps could tell more.
 func scrubError(err error, x *Exchange) error {

@@ -3,6 +3,7 @@ package usage
 import (
 	"container/list"
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -64,17 +65,7 @@ func (o *Objects) Find(ctx context.Context, id string, user realm.ID) (realm.Obj
 	return o.Load(ctx, id, user)
 }
 
-// Forget drops a deleted object from memory.
-func (o *Objects) Forget(id string) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if el, ok := o.byID[id]; ok {
-		delete(o.byID, id)
-		o.order.Remove(el)
-	}
-}
-
 // NotFound says that the user has no such object.
 func NotFound(id string) error {
-	return &realm.Error{Code: realm.CodeNotFound, Message: "No object with id '" + id + "' was found."}
+	return &realm.Error{Code: realm.CodeNotFound, Message: fmt.Sprintf("No object with id '%.100s' was found.", id)}
 }

@@ -48,6 +48,21 @@ func InspectAnswer(op *Operation, body []byte) (Answer, error) {
 	return a, err
 }
 
+// InspectHead reads what the beginning of an answer tells that is too large to be
+// held whole: its id, and whether it is an error after all.
+func InspectHead(op *Operation, head []byte) Answer {
+	a := Answer{Usage: unknownUsage}
+	doc := rawjson.Head(head, nil)
+	get := func(key string) []byte { raw, _ := doc.Get(key); return raw }
+	a.ID, _ = rawjson.String(get("id"))
+	failed := op.Answer == AnswerResponse && !op.Object && rawjson.Equal(get("status"), "failed")
+	if raw := get("error"); failed || !op.Object && !rawjson.IsEmpty(raw) {
+		e := errorFrom(raw)
+		a.Error = &e
+	}
+	return a
+}
+
 // readOutput looks for output where the kind of answer has it.
 func (a *Answer) readOutput(op *Operation, room *answerRoom, get func(string) []byte) error {
 	switch op.Answer {

@@ -57,6 +57,18 @@ func Scan(body []byte, fields []Field) (Doc, error) {
 	return parse(body, fields, true)
 }
 
+// Head reads the top-level fields of an object of which only the beginning is
+// there: those that are complete. What follows may be anything.
+func Head(b []byte, fields []Field) Doc {
+	s := scanner{b: b}
+	d := Doc{Body: b, Fields: fields[:0]}
+	if i := s.space(0); i < len(b) && b[i] == '{' {
+		s.push(i, true)
+		d.parseFields(&s, s.space(i+1), true)
+	}
+	return d
+}
+
 func parse(body []byte, fields []Field, repeat bool) (Doc, error) {
 	s := scanner{b: body, sift: !repeat}
 	d := Doc{Body: body, Fields: fields[:0]}

@@ -45,14 +45,15 @@ func (g *Gateway) TestChannel(ctx context.Context, channel, model string) (*Test
 	}
 	begun := time.Now()
 	result := &TestResult{Model: name}
-	res, f := g.o.Upstream.Do(ctx, &upstream.Exchange{
+	ex := &upstream.Exchange{
 		Attempt: realm.Attempt{Number: 1, Channel: ch, Endpoint: cr.Endpoint, Credential: cr, Model: up},
 		API:     op.API, Method: op.Method, Path: op.Path, ContentType: "application/json",
 		Body: io.NopCloser(bytes.NewReader(body)), Length: int64(len(body)),
 		Timeouts: upstream.Timeouts{Connect: g.o.Relay.Connect, FirstByte: g.o.Relay.FirstWhole, Idle: g.o.Relay.Idle},
-	})
+	}
+	res, f := g.o.Upstream.Do(ctx, ex)
 	if f == nil {
-		f = testAnswer(op, res)
+		f = g.testAnswer(op, ex, res)
 		result.Status = res.Status
 	}
 	result.LatencyMS = time.Since(begun).Milliseconds()
@@ -130,7 +131,7 @@ func testCredential(ch *realm.Channel) *realm.Credential {
 }
 
 // testAnswer reads the answer as a request would.
-func testAnswer(op *openai.Operation, res *upstream.Response) *upstream.Failure {
+func (g *Gateway) testAnswer(op *openai.Operation, ex *upstream.Exchange, res *upstream.Response) *upstream.Failure {
 	defer func() { _ = res.Body.Close() }()
 	text, err := io.ReadAll(io.LimitReader(res.Body, wholeMost))
 	if err != nil {
@@ -141,7 +142,7 @@ func testAnswer(op *openai.Operation, res *upstream.Response) *upstream.Failure 
 		return badAnswer(res, err)
 	}
 	if a.Error != nil {
-		return &upstream.Failure{Outcome: upstream.BadAnswer(res.Status, a.Error), Error: *a.Error}
+		return g.o.Upstream.ClassifyError(ex, res.Header, *a.Error)
 	}
 	return nil
 }
