@@ -71,7 +71,7 @@ func (b *body) release() {
 		return
 	}
 	if b.taken != 0 {
-		_ = b.budget
+		b.budget.Give(b.taken)
 	}
 	buf := b.pooled
 	b.buf, b.pooled, b.taken = nil, nil, 0

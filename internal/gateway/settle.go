@@ -29,7 +29,7 @@ func (x *exchange) settle(ended realm.Ended, cause realm.Cause) {
 			try = x.served
 		}
 		rec.Channel, rec.Endpoint, rec.Credential, rec.UpstreamModel = try.Channel, try.Endpoint, try.Credential, try.Model
-		if n > 1 || ended == realm.EndedFailed {
+		if n > 1 || (ended == realm.EndedFailed && cause != realm.CauseClientError && !x.committed) {
 			rec.Tries = x.tries // served at the first attempt, the row itself tells it all
 		}
 	}
