@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strings"
+	"time"
 
 	"realms/internal/api/openai"
 	"realms/internal/version"
@@ -17,14 +19,47 @@ func (a *App) mount() http.Handler {
 		Log:            a.Log,
 		TrustedProxies: a.Config.Server.TrustedProxies,
 		CORSOrigins:    a.Config.Server.CORSOrigins,
-		BodyTimeout:    bodyTimeout,
 		WriteStall:     a.Config.Relay.WriteStall,
 	}
 	relay.Mount(mux)
 	mux.HandleFunc("GET /healthz", health)
 	mux.HandleFunc("GET /{$}", welcome)
-	mux.HandleFunc("/", relay.NotFound)
-	return mux
+	return front(mux, relay.NotFound, bodyTimeout)
+}
+
+// front is what holds for every request, whoever answers it. Its body arrives in
+// time, or its connection ends, also if nobody wants the body: net/http reads what
+// a handler has left. One in chunks ends its connection in any case: net/http
+// accepts a Content-Length beside them, so a proxy before us may see another
+// request's beginning where we see its body's end. And a path that is not clean is
+// not found: ServeMux would redirect it.
+func front(mux *http.ServeMux, notFound http.HandlerFunc, bodyTime time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // whoever reads to the end lifts it
+		}
+		if len(r.TransferEncoding) > 0 {
+			w.Header().Set("Connection", "close")
+		}
+		if !clean(r.URL.EscapedPath()) {
+			notFound(w, r)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// clean tells whether a path has neither empty segments nor dots for segments.
+func clean(path string) bool {
+	if !strings.HasPrefix(path, "/") {
+		return false
+	}
+	for segment := range strings.SplitSeq(strings.TrimSuffix(path[1:], "/"), "/") {
+		if segment == "." || segment == ".." || segment == "" && path != "/" {
+			return false
+		}
+	}
+	return true
 }
 
 // health says that the process serves. It asks nobody: traffic whose tokens are

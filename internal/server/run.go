@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -23,8 +24,10 @@ const (
 	keepAliveIdle  = 2 * time.Minute
 	maxHeaderBytes = 32 << 10
 	maxStreams     = 100 // of one HTTP/2 connection
-	// leaveTime is how long requests have to say goodbye after the drain.
-	leaveTime = 1500 * time.Millisecond
+	// leaveTime is how long requests have to say goodbye after the drain, and
+	// settleTime how long those have to write their rows whose clients do not listen.
+	leaveTime  = 1500 * time.Millisecond
+	settleTime = 300 * time.Millisecond
 )
 
 // Run listens and serves until ctx ends, then drains: no new connection, open
@@ -44,7 +47,8 @@ func (a *App) Run(ctx context.Context) error {
 	capped := &limit.Listener{Listener: ln, Max: maxConnections()}
 	requests, cancelRequests := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancelRequests(nil)
-	srv := a.httpServer(requests)
+	var open atomic.Int64
+	srv := a.httpServer(requests, &open)
 	control := a.controlServer()
 
 	// Whatever requests need lives on until the last of them has ended.
@@ -66,6 +70,7 @@ func (a *App) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		err = a.drain(srv, cancelRequests)
 		<-served
+		awaitNone(&open)
 	}
 	control.stop()
 	stopBackground()
@@ -85,12 +90,18 @@ func (a *App) Addr(ctx context.Context) (string, error) {
 	}
 }
 
-func (a *App) httpServer(requests context.Context) *http.Server {
+// httpServer serves what is mounted, and counts in open what is being served.
+func (a *App) httpServer(requests context.Context, open *atomic.Int64) *http.Server {
+	mounted := a.mount()
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
-		Handler:           a.mount(),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			open.Add(1)
+			defer open.Add(-1)
+			mounted.ServeHTTP(w, r)
+		}),
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       keepAliveIdle,
 		MaxHeaderBytes:    maxHeaderBytes,
@@ -119,6 +130,14 @@ func (a *App) drain(srv *http.Server, cancelRequests context.CancelCauseFunc) er
 		return srv.Close()
 	}
 	return nil
+}
+
+// awaitNone waits until no request is open: http.Server.Close cuts connections and
+// does not wait for those who serve them.
+func awaitNone(open *atomic.Int64) {
+	for deadline := time.Now().Add(settleTime); open.Load() > 0 && time.Now().Before(deadline); {
+		<-time.After(time.Millisecond)
+	}
 }
 
 func listen(ctx context.Context, addr string) (net.Listener, error) {

@@ -18,8 +18,12 @@ type client struct {
 	op      *protocol.Operation
 	stall   time.Duration
 
+	// timed: a write deadline ends the answer whenever it passes, not only amid a
+	// write (HTTP/2), so that none may stand while nothing is written.
+	timed    bool
 	began    bool
 	stream   bool
+	flush    bool // what is written must not wait: events, or bytes that come as they are made
 	abort    bool // a committed whole answer cannot be finished: cut the connection
 	deadline time.Time
 }
@@ -28,7 +32,7 @@ var _ gateway.Client = (*client)(nil)
 
 // Begin implements gateway.Client.
 func (c *client) Begin(status int, h http.Header, stream bool, length int64) {
-	c.began, c.stream = true, stream
+	c.began, c.stream, c.flush = true, stream, stream || length < 0
 	header := c.w.Header()
 	for name, values := range h {
 		header[name] = values
@@ -51,17 +55,30 @@ var (
 	noCache     = []string{"no-cache"}
 )
 
-// Write implements gateway.Client. Each write of a stream is flushed; a whole
-// answer is flushed by its end.
+// pieceBytes is how much is written under one deadline: a client that goes on
+// reading is never taken for a stalled one because it is asked for much.
+const pieceBytes = 64 << 10
+
+// Write implements gateway.Client. A whole answer is flushed by its end.
 func (c *client) Write(p []byte) error {
-	c.extend()
-	if _, err := c.w.Write(p); err != nil {
-		return err
+	for more := true; more; more = len(p) > 0 {
+		piece := p[:min(len(p), pieceBytes)]
+		p = p[len(piece):]
+		c.extend()
+		if _, err := c.w.Write(piece); err != nil {
+			return err
+		}
 	}
-	if !c.stream {
-		return nil
+	if c.flush {
+		if err := c.control.Flush(); err != nil {
+			return err
+		}
 	}
-	return c.control.Flush()
+	if c.timed {
+		c.deadline = time.Time{}
+		_ = c.control.SetWriteDeadline(c.deadline) // it had one
+	}
+	return nil
 }
 
 // extend moves the write deadline on. A client that takes nothing for the stall
@@ -101,24 +118,18 @@ func (c *client) Fail(err *realm.Error, at gateway.Progress) {
 // Status implements gateway.Client.
 func (c *client) Status(err *realm.Error) int { return wireOf(c.op, err.Code).status }
 
-// timedBody bounds the time in which a request body must arrive. The deadline is
-// lifted at its end: net/http goes on reading the connection to see the client
-// leave.
-type timedBody struct {
+// wantedBody is a request's body that somebody reads. At its end it lifts the
+// deadline under which it arrives: net/http goes on reading the connection to see
+// the client leave.
+type wantedBody struct {
 	body    io.Reader
 	control *http.ResponseController
-	timeout time.Duration
-	set     bool
 }
 
-func (b *timedBody) Read(p []byte) (int, error) {
-	if !b.set && b.timeout > 0 {
-		b.set = true
-		_ = b.control.SetReadDeadline(time.Now().Add(b.timeout)) // not every ResponseWriter has one
-	}
+func (b *wantedBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	if err == io.EOF && b.set { //nolint:errorlint // io.Reader's contract is the bare value
-		_ = b.control.SetReadDeadline(time.Time{})
+	if err == io.EOF {
+		_ = b.control.SetReadDeadline(time.Time{}) // not every ResponseWriter has one
 	}
 	return n, err
 }

@@ -64,7 +64,7 @@ func wireOf(op *protocol.Operation, code realm.Code) wire {
 	if !ok {
 		w = wires[realm.CodeInternal]
 	}
-	if op == nil || op.Stream != protocol.StreamResponses {
+	if op == nil || !onResponses(op) {
 		return w
 	}
 	switch code {
@@ -77,36 +77,48 @@ func wireOf(op *protocol.Operation, code realm.Code) wire {
 	return w
 }
 
+// onResponses tells whether an operation is below /responses, where Codex asks.
+func onResponses(op *protocol.Operation) bool {
+	switch op.API {
+	case realm.APIResponses, realm.APICompact, realm.APIInputTokens:
+		return true
+	default:
+		return false
+	}
+}
+
 // writeError answers with an error of ours.
 func writeError(w http.ResponseWriter, op *protocol.Operation, err *realm.Error, attempts int) {
 	how := wireOf(op, err.Code)
 	header := w.Header()
-	if how.final {
+	switch {
+	case how.final, err.Code == realm.CodeRateLimited && err.RetryAfter == 0:
 		header.Set("X-Should-Retry", "false")
-	} else if err.RetryAfter > 0 {
+	case err.RetryAfter > 0:
 		header.Set("Retry-After", strconv.Itoa(int(math.Ceil(err.RetryAfter.Seconds()))))
 	}
 	if attempts > 0 {
 		header.Set("X-Realms-Attempts", strconv.Itoa(attempts))
 	}
 	e := &wireError{Message: err.Message, Type: how.kind, Param: err.Field, Code: how.code}
-	if err.Reason != "" && (err.Code == realm.CodeInvalid || err.Code == realm.CodeNotFound || err.Code == realm.CodeQuota) {
+	if err.Reason != "" && (err.Code == realm.CodeInvalid || err.Code == realm.CodeNotFound) {
 		e.Code = err.Reason
-	}
-	if id := header.Get(headerRequestID); id != "" {
-		e.Message += " (request id " + id + ")"
 	}
 	writeJSONError(w, how.status, e)
 }
 
+// writeJSONError writes the error, with the request's id in its message.
 func writeJSONError(w http.ResponseWriter, status int, e *wireError) {
+	header := w.Header()
+	if id := header.Get(headerRequestID); id != "" {
+		e.Message += " (request id " + id + ")"
+	}
 	body, err := json.Marshal(map[string]any{"error": map[string]any{
 		"message": e.Message, "type": e.Type, "param": orNull(e.Param), "code": orNull(e.Code),
 	}})
 	if err != nil {
 		body = []byte(`{"error":{"message":"An internal error occurred.","type":"server_error","param":null,"code":"internal_error"}}`)
 	}
-	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)

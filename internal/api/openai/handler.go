@@ -22,14 +22,13 @@ type Handler struct {
 	TrustedProxies []netip.Prefix
 	// CORSOrigins narrows the origins that browsers may call from; empty: any.
 	CORSOrigins []string
-	// BodyTimeout bounds the reading of one request body.
-	BodyTimeout time.Duration
 	// WriteStall is how long a client may take no bytes before it counts as gone.
 	WriteStall time.Duration
 }
 
 // Mount registers every endpoint and its aliases on the mux: people paste base
-// URLs with /v1, without it, and with it twice.
+// URLs with /v1, without it, and with it twice. What nobody else serves is
+// answered here too.
 func (h *Handler) Mount(mux *http.ServeMux) {
 	methods := map[string][]string{} // path → the methods it has
 	route := func(method, path string, serve http.HandlerFunc, prefixes ...string) {
@@ -44,13 +43,17 @@ func (h *Handler) Mount(mux *http.ServeMux) {
 	route(http.MethodGet, "/models", h.listModels, prefixesOf("/models")...)
 	route(http.MethodGet, "/models/{model...}", h.showModel, "/v1", "/v1/v1")
 	route(http.MethodGet, "/responses", h.probeResponses, prefixesOf("/responses")...)
+	others := http.NewServeMux() // methods that HTTP does not know, and unknown paths
 	for path, known := range methods {
-		mux.HandleFunc("OPTIONS "+path, h.preflight)
+		mux.HandleFunc("OPTIONS "+path, h.wrap(h.preflight))
+		refuse := h.wrap(h.methodNotAllowed(known))
 		for _, method := range otherMethods(known) {
-			mux.HandleFunc(method+" "+path, h.wrap(h.methodNotAllowed(known)))
+			mux.HandleFunc(method+" "+path, refuse)
 		}
+		others.HandleFunc(path, refuse)
 	}
-	mux.HandleFunc("/v1/", h.NotFound)
+	others.HandleFunc("/", h.NotFound)
+	mux.Handle("/", others)
 }
 
 // prefixesOf names where a path is served besides /v1.
@@ -89,10 +92,13 @@ func (h *Handler) operation(op *protocol.Operation) http.HandlerFunc {
 			call.ObjectID = r.PathValue("id")
 			call.Path = op.Target(call.ObjectID)
 		}
-		c := &client{w: w, op: op, stall: h.WriteStall}
+		c := &client{w: w, op: op, stall: h.WriteStall, timed: r.ProtoMajor > 1}
 		c.control = http.NewResponseController(w)
-		call.Body = &timedBody{body: r.Body, control: c.control, timeout: h.BodyTimeout}
+		if r.ContentLength != 0 {
+			call.Body = &wantedBody{body: r.Body, control: c.control}
+		}
 		h.Gateway.Serve(r.Context(), call, c)
+		c.extend() // net/http writes what it still holds
 		if c.abort {
 			panic(http.ErrAbortHandler) // the only way to tell a client that a body is not whole
 		}

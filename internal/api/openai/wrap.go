@@ -17,18 +17,13 @@ const headerRequestID = "X-Request-Id"
 const exposed = "x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, " +
 	"x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
 
-// wrap gives a handler what all endpoints share: the request's id, CORS, the end
-// of a chunked request's connection, and a panic that stays its own request's.
+// wrap gives a handler what all endpoints share: the request's id, CORS, and a
+// panic that stays its own request's.
 func (h *Handler) wrap(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		id := gateway.NewRequestID(time.Now())
 		header := w.Header()
 		header[headerRequestID] = []string{id.String()}
-		if len(r.TransferEncoding) > 0 {
-			// net/http accepts Content-Length beside Transfer-Encoding; whatever
-			// stands behind such a request on its connection is not read.
-			header.Set("Connection", "close")
-		}
 		if origin := r.Header.Get("Origin"); origin != "" {
 			h.allowOrigin(header, origin)
 		}
@@ -68,9 +63,6 @@ func (h *Handler) allowOrigin(header http.Header, origin string) {
 // preflight answers OPTIONS before any token is asked for: it carries none.
 func (h *Handler) preflight(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
-	if origin := r.Header.Get("Origin"); origin != "" {
-		h.allowOrigin(header, origin)
-	}
 	header.Set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
 	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" && !strings.ContainsAny(asked, "\r\n") {
 		header.Set("Access-Control-Allow-Headers", asked)
