@@ -149,6 +149,7 @@ func (s *stream) flush() bool {
 		s.x.mu.Unlock()
 		return true
 	}
+	s.remember() // before the client can ask for it
 	err := s.send(p)
 	if s.partEnds {
 		s.partEnds, s.midEvent = false, false
@@ -158,7 +159,6 @@ func (s *stream) flush() bool {
 		s.gone()
 		return false
 	}
-	s.remember()
 	return true
 }
 
