@@ -15,6 +15,7 @@ import (
 	"realms/internal/config"
 	"realms/internal/declare"
 	"realms/internal/store"
+	"realms/internal/yamldoc"
 )
 
 // example is a declarative file to begin with.
@@ -28,8 +29,9 @@ var applyCommand = command{
 Applying a file again changes nothing. Either all of it happens, or nothing.
 Things are matched by name, endpoints by their base URL. A section that is
 absent is left alone; what a section does not name is kept, unless --prune:
-then it is deleted, and users are disabled. A credential without api_key keeps
-the key it has. ${NAME} stands for a variable of the environment, a value
+then it is deleted, and users are disabled. A channel's models, groups and apis
+are taken as they are written. A credential without api_key keeps the key it
+has. ${NAME} stands for a variable of the environment, a value
 file:PATH for what a file holds, $$ for a dollar sign.
 
 A running server sees the change at once.`,
@@ -61,7 +63,7 @@ func (c *cli) apply(ctx context.Context, file string, o declare.Options) error {
 	}
 	doc, err := declare.Read(name, data, declare.ReadOptions{Dir: filepath.Dir(file), Lookup: c.lookup})
 	if err != nil {
-		return err
+		return c.refuse(ctx, doc, err)
 	}
 	if o.DryRun {
 		return c.dryRun(ctx, doc, o, name)
@@ -77,6 +79,25 @@ func (c *cli) apply(ctx context.Context, file string, o declare.Options) error {
 		fmt.Fprintf(c.stderr, "%s applied: %s\n", name, result.Summary())
 		return nil
 	})
+}
+
+// refuse completes what is wrong with a file by what only the store can tell;
+// where there is no store yet, none is made for that.
+func (c *cli) refuse(ctx context.Context, doc *declare.Document, found error) error {
+	var all yamldoc.Problems
+	err := c.readStore(ctx, func(_ config.Config, s *store.Store) (err error) {
+		all, err = doc.Check(ctx, s)
+		return err
+	})
+	var none *noStoreError
+	if errors.As(err, &none) {
+		all, err = doc.Check(ctx, nil)
+	}
+	if err != nil {
+		fmt.Fprintf(c.stderr, "note: whether the file's groups exist was not checked: %s\n", words(err))
+		return found
+	}
+	return all.Err()
 }
 
 // dryRun shows what a file would change; where there is no store yet, in one of

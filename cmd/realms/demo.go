@@ -55,6 +55,7 @@ func (c *cli) demo(ctx context.Context) (err error) {
 		return fmt.Errorf("make a folder for the demonstration: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	// The folder is this process's alone: it needs no lock.
 	loopback := true // where the sample upstream is
 	cfg.DataDir, cfg.DB.DSN, cfg.Upstream.AllowPrivateNetworks = dir, "", &loopback
 	up, err := demo.Start(ctx, demo.Options{Pause: demo.DefaultPause})

@@ -12,6 +12,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -114,7 +115,9 @@ func find(args []string) (command, []string, error) {
 		if len(args) >= len(name) && strings.Join(args[:len(name)], " ") == cmd.name {
 			return cmd, args[len(name):], nil
 		}
-		words = append(words, name[0])
+		if !slices.Contains(words, name[0]) {
+			words = append(words, name[0])
+		}
 		if name[0] == args[0] {
 			group = append(group, name[1])
 		}

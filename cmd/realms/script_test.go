@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"realms/internal/config"
+	"realms/internal/server"
 )
 
 func TestMain(m *testing.M) {
@@ -35,6 +36,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"occupy": occupy,
+			"hold":   hold,
 			"keep":   keep,
 			"await":  await,
 			"ask":    ask,
@@ -55,6 +57,13 @@ func occupy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { _ = l.Close() }) // the scenario is over
 	ts.Setenv(args[0], l.Addr().String())
+}
+
+// hold DIR: has the data directory's lock for the rest of the scenario.
+func hold(ts *testscript.TestScript, _ bool, args []string) {
+	unlock, err := server.Lock(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Defer(unlock)
 }
 
 // keep NAME: puts what the last command printed into the variable.

@@ -43,6 +43,11 @@ func (c *cli) serve(ctx context.Context, cfg config.Config) error {
 	if h, err := newControl(cfg).health(ctx); err == nil {
 		return fmt.Errorf("a server is running on the data directory %s already, at %s: stop it first, or choose another directory with REALMS_DATA_DIR", cfg.DataDir, h.Addr)
 	}
+	unlock, err := server.Lock(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	log := c.logger(cfg)
 	if err := c.migrateFirst(ctx, cfg, log); err != nil {
 		return err
@@ -120,6 +125,9 @@ func (c *cli) welcome(ctx context.Context, w io.Writer, cfg config.Config, s *st
 		fmt.Fprintf(w, "\nThere is no channel yet, so there is nobody to ask. Next, in another terminal:\n\n")
 		fmt.Fprintf(w, "  %s apply --example > channels.yaml   # then put your provider and its key into it\n", c.program)
 		fmt.Fprintf(w, "  %s\n", c.again("apply -f channels.yaml"))
+	case owner < 0 && len(users) > 0:
+		fmt.Fprintf(w, "\nEvery user is disabled, so nobody may ask. Next, in another terminal:\n\n")
+		fmt.Fprintf(w, "  %s\n", c.enabling(toEnable(users)))
 	case owner < 0:
 		fmt.Fprintf(w, "\nThere is no user who may ask yet. Next, in another terminal:\n\n")
 		fmt.Fprintf(w, "  %s\n", c.again("user set owner --role root"))
@@ -129,6 +137,17 @@ func (c *cli) welcome(ctx context.Context, w io.Writer, cfg config.Config, s *st
 	}
 	fmt.Fprintln(w)
 	return nil
+}
+
+// toEnable is the user whom an operator would enable first: a root if there is one.
+func toEnable(users []*realm.User) string {
+	i := slices.IndexFunc(users, func(u *realm.User) bool { return u.Role == realm.RoleRoot })
+	return users[max(i, 0)].Name
+}
+
+// enabling is the command line that enables a user.
+func (c *cli) enabling(user string) string {
+	return c.again("user set " + shellQuote(user) + " --enable")
 }
 
 // baseURL is how a client on this machine reaches what listens on an address.

@@ -118,10 +118,15 @@ which others on the machine can see. Its holder goes on using it as it is.`,
 	},
 }
 
-// explainUser adds how a missing user is made.
+// explainUser adds how a missing user is made, and a disabled one enabled.
 func (c *cli) explainUser(err error, user string) error {
-	if e := realm.AsError(err); e.Field == "user" && strings.HasPrefix(e.Message, "There is no user") {
+	switch e := realm.AsError(err); {
+	case e.Field != "user":
+		return err
+	case strings.HasPrefix(e.Message, "There is no user"):
 		return fmt.Errorf("there is no user %q: make one with `%s`", user, c.again("user set "+shellQuote(user)))
+	case strings.Contains(e.Message, "is disabled"):
+		return fmt.Errorf("the user %q is disabled: enable it with `%s`", user, c.enabling(user))
 	}
 	return err
 }

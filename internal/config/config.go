@@ -69,6 +69,8 @@ type Config struct {
 		// Rows: a row is written for each request. Without them Realms relays
 		// and remembers nothing of it.
 		Rows bool `yaml:"rows"`
+		// Retention is how long a request's row is kept; 0: for ever.
+		Retention time.Duration `yaml:"retention"`
 	} `yaml:"usage"`
 
 	Log struct {
@@ -129,6 +131,7 @@ func Default() Config {
 	c.Relay.Timeouts.FirstEvent = 5 * time.Minute
 	c.Relay.Timeouts.Idle = 5 * time.Minute
 	c.Usage.Rows = true
+	c.Usage.Retention = 90 * 24 * time.Hour
 	c.Log.Level = "info"
 	c.Log.Format = "text"
 	return c

@@ -51,7 +51,7 @@ relay:
 log:
   level: debug
 `, "REALMS_SERVER_ADDR=127.0.0.1:7000", "REALMS_SERVER_CORS_ORIGINS=https://a.example, https://b.example:8443",
-		"REALMS_UPSTREAM_ALLOW_PRIVATE_NETWORKS=true", "REALMS_LIMITS_BODY_MEMORY=2GiB")
+		"REALMS_UPSTREAM_ALLOW_PRIVATE_NETWORKS=true", "REALMS_LIMITS_BODY_MEMORY=2GiB", "REALMS_USAGE_RETENTION=720h")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +63,7 @@ log:
 	want.SelfMode.Enable = false
 	want.Limits.BodyBytes = MiB
 	want.Limits.BodyMemory = 2 * GiB
+	want.Usage.Retention = 30 * 24 * time.Hour
 	want.Relay.Timeouts.Idle = 0
 	want.Relay.Timeouts.Connect = 1500 * time.Millisecond
 	want.Log.Level = "debug"
@@ -111,9 +112,10 @@ limits:
 log: verbose
 colour: red
 db: {dsn: "postgres://u:hush@h/db"}
-`, "REALMS_LOG_FORMAT=xml", "REALMS_SELF_MODE_ENABLE=yes")
+`, "REALMS_LOG_FORMAT=xml", "REALMS_USAGE_RETENTION=-1h", "REALMS_SELF_MODE_ENABLE=yes")
 	want := strings.TrimSpace(`
 REALMS_SELF_MODE_ENABLE: "yes" is neither true nor false
+REALMS_USAGE_RETENTION: must not be negative
 REALMS_LOG_FORMAT: "xml" is not one of text, json
 realms.yaml:2: server.adr: there is no such key; did you mean "addr"?
 realms.yaml:3: server.addr: "8080" is not an address: write host:port, such as 127.0.0.1:8080, or :8080 for every address of the machine

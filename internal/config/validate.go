@@ -75,6 +75,7 @@ func (v *validator) durations(c Config) {
 		{"relay.timeouts.first_byte_whole", c.Relay.Timeouts.FirstByteWhole, false},
 		{"relay.timeouts.first_event", c.Relay.Timeouts.FirstEvent, true},
 		{"relay.timeouts.idle", c.Relay.Timeouts.Idle, true},
+		{"usage.retention", c.Usage.Retention, true},
 	} {
 		if d.zero {
 			v.check(d.value >= 0, d.field, "must not be negative")

@@ -15,6 +15,7 @@ import (
 type Document struct {
 	source   string
 	lines    map[string]int
+	problems yamldoc.Problems // what Read found wrong
 	groups   section[realm.Group]
 	models   section[realm.Model]
 	channels section[channelEntry]
@@ -24,6 +25,7 @@ type Document struct {
 // section is a list of the file's top level; given tells an empty one from none.
 type section[T any] struct {
 	given   bool
+	partial bool // some of what it was to name could not be read
 	entries []entry[T]
 }
 
@@ -55,7 +57,8 @@ type ReadOptions struct {
 }
 
 // Read reads a declarative file; source names it in errors. The error is a
-// yamldoc.Problems of everything that is wrong with it.
+// yamldoc.Problems of everything that is wrong with it as far as can be told
+// without the store; the document beside it is for Check alone.
 func Read(source string, data []byte, o ReadOptions) (*Document, error) {
 	d := &decoder{
 		expander: expander{dir: o.Dir, lookup: o.Lookup},
@@ -74,6 +77,8 @@ func Read(source string, data []byte, o ReadOptions) (*Document, error) {
 		doc.channels = readSection(d, root, "channels", readChannel)
 		doc.users = readSection(d, root, "users", readUser)
 	}
+	doc.groups.partial = doc.groups.partial || slices.ContainsFunc(broken, func(p yamldoc.Problem) bool { return p.Field == "" })
+	doc.problems = d.problems
 	return doc, d.problems.Err()
 }
 
@@ -81,15 +86,18 @@ func Read(source string, data []byte, o ReadOptions) (*Document, error) {
 // wrong with it beside what the decoder has noticed.
 func readSection[T any](d *decoder, root yamldoc.Node, key string, read func(d *decoder, n yamldoc.Node, path string) (T, string, error)) section[T] {
 	items, given := d.list(root, "", key)
-	s := section[T]{given: given}
+	_, there := root.Get(key)
+	s := section[T]{given: given, partial: there && !given}
 	for i, item := range items {
 		path := yamldoc.Index(key, i)
 		if item.Kind != yamldoc.Map {
 			d.problems.Expect(d.source, item, path, yamldoc.Map)
+			s.partial = true
 			continue
 		}
 		spec, name, err := read(d, item, path)
 		d.check(path, err)
+		s.partial = s.partial || name == ""
 		if first := slices.IndexFunc(s.entries, func(e entry[T]) bool { return e.name == name }); first >= 0 && name != "" {
 			d.problem(yamldoc.Key(path, "name"), "%q is declared twice, first on line %d: keep one", name, d.line(s.entries[first].path))
 			continue

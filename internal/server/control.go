@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -44,7 +45,7 @@ func (c *control) start(ctx context.Context, work *errgroup.Group) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("replace the control socket: %w", err)
 	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	ln, err := listenPrivately(ctx, path)
 	if err != nil {
 		return fmt.Errorf("open the control socket: %w", err)
 	}
@@ -58,6 +59,15 @@ func (c *control) start(ctx context.Context, work *errgroup.Group) error {
 		return nil
 	})
 	return nil
+}
+
+// listenPrivately makes a socket that is its owner's from its first moment: with a
+// mode that is set after listening alone, others could connect in between. The mask
+// is the whole process's and is put back at once; what else is made meanwhile is at
+// worst too private.
+func listenPrivately(ctx context.Context, path string) (net.Listener, error) {
+	defer syscall.Umask(syscall.Umask(0o177))
+	return new(net.ListenConfig).Listen(ctx, "unix", path)
 }
 
 func (c *control) stop() { _ = c.srv.Close() } // the process is leaving

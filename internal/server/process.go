@@ -10,9 +10,11 @@ import (
 	"realms/internal/realm"
 )
 
-// lock takes the data directory for this process: two servers on one would each
-// believe that the other's records are of a dead process.
-func lock(dir string) (unlock func(), err error) {
+// Lock takes the data directory for this process: two servers on one would each
+// believe that the other's records are of a dead process. A server takes it before
+// it touches the store, so that it migrates nothing under another one. A directory
+// that another process holds is a realm.CodeConflict.
+func Lock(dir string) (unlock func(), err error) {
 	path := filepath.Join(dir, "serve.lock")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, unusable(dir, err)

@@ -32,13 +32,9 @@ const (
 
 // Run listens and serves until ctx ends, then drains: no new connection, open
 // answers go on for server.drain, and what is left gets an error event and its
-// row. It returns nil after a clean end.
+// row. It returns nil after a clean end. The caller holds the data directory's Lock,
+// or has made a directory that nobody else knows of.
 func (a *App) Run(ctx context.Context) error {
-	unlock, err := lock(a.Config.DataDir)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	ln, err := listen(ctx, a.Config.Server.Addr)
 	if err != nil {
 		return err
@@ -57,7 +53,7 @@ func (a *App) Run(ctx context.Context) error {
 	var work errgroup.Group
 	work.Go(func() error { return a.Usage.Run(background) })
 	work.Go(func() error { return ignoreCancel(a.Watcher.Run(background)) })
-	work.Go(func() error { return a.forgetObjects(background) })
+	work.Go(func() error { return a.deleteOldRows(background) })
 	if err := control.start(ctx, &work); err != nil {
 		a.Log.Warn("no control socket: commands see changes within half a second only", "error", err)
 	}

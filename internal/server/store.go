@@ -49,15 +49,20 @@ func (a *App) loadObject(ctx context.Context, id string, user realm.ID) (realm.O
 	return obj, nil
 }
 
-// forgetObjects drops what upstreams no longer keep, once an hour.
-func (a *App) forgetObjects(ctx context.Context) error {
-	tick := time.NewTicker(time.Hour)
-	defer tick.Stop()
-	for {
+// firstDeletion is when a process first looks for old rows: soon, because it may
+// not live for an hour, and not while it is still starting.
+const firstDeletion = time.Minute
+
+// deleteOldRows drops rows that have outlived their time, shortly after the start
+// and then once an hour.
+func (a *App) deleteOldRows(ctx context.Context) error {
+	next := time.NewTimer(firstDeletion)
+	defer next.Stop()
+	for ; ; next.Reset(time.Hour) {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-next.C:
 		}
 		if err := a.deleteOld(ctx); err != nil && ctx.Err() == nil {
 			a.Log.Warn("old rows not deleted, will retry", "error", err)
@@ -69,19 +74,32 @@ func (a *App) forgetObjects(ctx context.Context) error {
 // for longer reads everything again.
 const changesKept = 24 * time.Hour
 
+// deleteOld deletes objects that upstreams no longer keep, changes that every
+// process has seen, and requests past usage.retention. Each batch is a transaction
+// of its own, so that others write in between.
 func (a *App) deleteOld(ctx context.Context) error {
 	const batch = 1000
-	for _, remove := range []func(store.Repos) (int64, error){
-		func(r store.Repos) (int64, error) {
-			return r.Objects.DeleteBefore(ctx, time.Now().Add(-usage.ObjectLife), batch)
-		},
-		func(r store.Repos) (int64, error) {
-			return r.Changes.DeleteBefore(ctx, time.Now().Add(-changesKept), batch)
-		},
+	for _, old := range []struct {
+		kept   time.Duration // 0: for ever
+		remove func(r store.Repos, before time.Time) (int64, error)
+	}{
+		{usage.ObjectLife, func(r store.Repos, before time.Time) (int64, error) {
+			return r.Objects.DeleteBefore(ctx, before, batch)
+		}},
+		{changesKept, func(r store.Repos, before time.Time) (int64, error) {
+			return r.Changes.DeleteBefore(ctx, before, batch)
+		}},
+		{a.Config.Usage.Retention, func(r store.Repos, before time.Time) (int64, error) {
+			return r.Requests.DeleteBefore(ctx, before, batch)
+		}},
 	} {
+		if old.kept == 0 {
+			continue
+		}
+		before := time.Now().Add(-old.kept)
 		for n := int64(batch); n == batch; {
 			err := a.Store.Tx(ctx, func(r store.Repos) (err error) {
-				n, err = remove(r)
+				n, err = old.remove(r, before)
 				return err
 			})
 			if err != nil {

@@ -244,7 +244,7 @@ func judgeRecord(t *testing.T, f form, s *scene, want *want, rec realm.RequestRe
 	var causes []string
 	switch want.causes {
 	case "":
-		if want.ended == realm.EndedFailed {
+		if want.ended == realm.EndedFailed && want.cause != realm.CauseClientError && want.status != http.StatusOK {
 			causes = []string{string(want.cause)} // its row tells what the client was not told
 		}
 	case "-":

@@ -7,8 +7,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"realms/internal/catalog"
+	"realms/internal/config"
 	"realms/internal/realm"
 	"realms/internal/testkit"
 	"realms/internal/testkit/testapp"
@@ -32,8 +34,8 @@ func TestNoFailoverAfterTheFirstByte(t *testing.T) {
 	for _, f := range streams {
 		t.Run(f.name, func(t *testing.T) {
 			w := newWorld(t, nil)
-			cutEverywhere(t, w, f, testkit.EndFIN, 1)
-			cutEverywhere(t, w, f, testkit.EndReset, 5)
+			cutEverywhere(t, w, f, testkit.EndFIN, sparse(1))
+			cutEverywhere(t, w, f, testkit.EndReset, sparse(5))
 		})
 	}
 }
@@ -214,4 +216,26 @@ func TestGroupsAreExhaustedInOrder(t *testing.T) {
 	}
 	w.Token = w.userToken(t, "customer", "first", "second")
 	w.run(t, []trial{{name: "chat", form: chatWhole, scene: s, want: overloaded("b1 a1 b1", "server_error server_error server_error")}})
+}
+
+// No attempt starts when failover's time is over; the second always may, so that
+// one time-out does not end a request. Nor is there one more than attempts.
+func TestTheBudgetOfAttempts(t *testing.T) {
+	t.Parallel()
+	const limit = 300 * time.Millisecond
+	w := newWorld(t, func(c *config.Config) {
+		c.Relay.FailoverTime, c.Relay.Attempts = limit, 4
+		c.Relay.Timeouts.FirstByte, c.Relay.Timeouts.FirstByteWhole = 2*limit, 2*limit
+	})
+	slow := failing(testkit.All(testkit.ServerError(), testkit.Slow(limit*2/3)))
+	quick := failing(testkit.ServerError())
+	var trials []trial
+	for _, f := range forms {
+		trials = append(trials,
+			trial{name: "time, " + f.name, form: f, scene: w.scene(t, slow, slow, good), want: overloaded("a1 b1", "server_error server_error")},
+			trial{name: "time, but for the second, " + f.name, form: f, scene: w.scene(t, failing(testkit.Hang()), good), want: ok("a1 b1", "timeout ok")},
+			trial{name: "time, after the second, " + f.name, form: f, scene: w.scene(t, failing(testkit.Hang()), quick, good), want: overloaded("a1 b1", "timeout server_error")},
+			trial{name: "attempts, " + f.name, form: f, scene: w.scene(t, quick, quick, quick, quick, good), want: overloaded("a1 b1 c1 d1", "server_error server_error server_error server_error")})
+	}
+	w.run(t, trials)
 }

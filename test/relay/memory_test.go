@@ -16,7 +16,7 @@ const mib = 1 << 20
 // Tests that measure must not be parallel.
 func peakMemory(t *testing.T, do func()) int64 {
 	t.Helper()
-	for range 3 {
+	for range map[bool]int{true: 1, false: 3}[raceEnabled] {
 		do()
 	}
 	debug.FreeOSMemory()
@@ -26,6 +26,15 @@ func peakMemory(t *testing.T, do func()) int64 {
 	before := procStatus(t, "VmRSS:")
 	do()
 	return procStatus(t, "VmHWM:") - before
+}
+
+// sparse is a step that the race detector, which makes all of it ten times as slow,
+// makes wider: what it looks for is in every round.
+func sparse(step int) int {
+	if raceEnabled {
+		return 7 * step
+	}
+	return step
 }
 
 func procStatus(t *testing.T, field string) int64 {

@@ -49,7 +49,7 @@ func TestNoConnectionFailsOver(t *testing.T) {
 				name: fault.name + ", " + f.name, scene: w.scene(t, fault.leg, good), form: f,
 				want: ok("b1", "connect ok"),
 				more: func(t *testing.T, _ *answer, rec realm.RequestRecord) {
-					if took := rec.Tries[0].Duration; took > connectLimit*11/10 {
+					if took := rec.Tries[0].Duration; took > connectLimit*3/2 {
 						t.Errorf("the attempt took %s", took)
 					}
 					hasWord(t, rec.Tries[0].Error, fault.word)

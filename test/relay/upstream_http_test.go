@@ -17,8 +17,7 @@ import (
 
 // D-02: an upstream that accepts and never answers is left after the limit to the
 // header, give or take a tenth, and asked no more.
-func TestSilenceBeforeTheHeaderFailsOver(t *testing.T) {
-	t.Parallel()
+func TestSilenceBeforeTheHeaderFailsOver(t *testing.T) { // not parallel: it measures
 	const limit = time.Second
 	w := newWorld(t, func(c *config.Config) {
 		c.Relay.Timeouts.FirstByte, c.Relay.Timeouts.FirstByteWhole = limit, limit
@@ -32,7 +31,11 @@ func TestSilenceBeforeTheHeaderFailsOver(t *testing.T) {
 		{"interim answers only", dripRaw("", "HTTP/1.1 100 Continue\r\n\r\n", 250*time.Millisecond)},
 	}
 	timely := func(t *testing.T, took time.Duration) {
-		if took < limit*9/10 || took > limit*11/10 {
+		most := limit * 11 / 10
+		if raceEnabled { // its timers run late
+			most = limit * 3 / 2
+		}
+		if took < limit*9/10 || took > most {
 			t.Errorf("given up after %s, want %s and a tenth", took, limit)
 		}
 	}
