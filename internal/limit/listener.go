@@ -18,7 +18,8 @@ var refusal = fmt.Appendf(nil, "HTTP/1.1 503 Service Unavailable\r\nConnection: 
 // Listener accepts at most Max connections at a time, so that the process never
 // runs out of file descriptors: each relayed request may need a second one
 // towards an upstream. A connection over the limit is answered with a 503 and
-// closed at once.
+// closed at once; a client whose request has arrived by then may see a reset
+// instead, which it takes for the same.
 type Listener struct {
 	net.Listener
 	Max     int64
