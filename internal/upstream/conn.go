@@ -67,8 +67,10 @@ func (c *conn) Close() error {
 	return c.Conn.Close()
 }
 
-// settleTime is how long settle waits for net/http to come back to reading.
-const settleTime = 20 * time.Millisecond
+// settleTime is how long settle waits for net/http to come back to reading: it
+// takes microseconds, and on a starved machine what the scheduler needs. Only an
+// upstream that has sent too much makes it pass.
+const settleTime = 250 * time.Millisecond
 
 // settle keeps what an upstream sent beyond its answer's end from being taken for
 // the next answer, which may be another user's. net/http offers a connection for

@@ -94,7 +94,7 @@ func everySplit(t *testing.T, w *world, f form, recording []string, ending strin
 			}
 			rec := w.Record(t, a.Response)
 			if rec.Ended != realm.EndedCompleted || rec.Attempts != 1 || rec.Usage.Input != 3 || rec.Usage.Output != 2 {
-				t.Fatalf("split at %d: row %+v", at, rec)
+				t.Fatalf("split at %d: %d attempts, %+v; ended %s with usage %+v", at, rec.Attempts, rec.Tries, rec.Ended, rec.Usage)
 			}
 		}
 	}
