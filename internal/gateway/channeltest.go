@@ -75,19 +75,14 @@ func (g *Gateway) TestChannel(ctx context.Context, channel, model string) (*Test
 
 // testModel finds the public and the upstream's name to ask for.
 func testModel(ch *realm.Channel, model string) (name, up string, err error) {
-	for _, b := range ch.Bindings {
-		switch {
-		case b.Model == realm.AnyModel && model != "":
-			return model, model, nil
-		case b.Model == realm.AnyModel, model != "" && b.Model != model:
-			continue
-		case b.Upstream == "" || b.Upstream == realm.AnyModel:
-			return b.Model, b.Model, nil
-		}
-		return b.Model, b.Upstream, nil
+	if model == "" {
+		model = ch.FirstModel()
 	}
 	if model == "" {
 		return "", "", realm.Invalid("model", fmt.Sprintf("channel %q takes any model: name one with --model", ch.Name))
+	}
+	if b, ok := ch.Offers(model); ok {
+		return model, b.UpstreamName(model), nil
 	}
 	return "", "", realm.Invalid("model", fmt.Sprintf("channel %q does not offer the model %q", ch.Name, model))
 }

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
-	"realms/internal/protocol/openai"
 	"realms/internal/realm"
 	"realms/internal/scheduler"
 	"realms/internal/upstream"
@@ -129,62 +127,6 @@ func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	return ex
 }
 
-// editRoom is by how much an attempt's edits usually lengthen a body.
-const editRoom = 256
-
-// edited is the request's body for an attempt: as it came, or in a copy with all
-// the attempt's edits.
-func (x *exchange) edited(rw openai.Rewrite) *bodyReader {
-	var copied *body
-	if size := len(x.body.buf) + editRoom; size <= largeBody {
-		copied = newBody(size, nil)
-	} else {
-		copied = ownBody(nil) // made by the edit, if there is one
-	}
-	defer copied.release() // the reader keeps its own reference
-	edited := x.req.AppendEdit(copied.buf, rw)
-	if sameBytes(edited, x.body.buf) {
-		return x.body.reader()
-	}
-	copied.buf = edited
-	return copied.reader()
-}
-
-// rewrite says what this attempt changes in the body.
-func (x *exchange) rewrite(a *realm.Attempt) openai.Rewrite {
-	rw := openai.Rewrite{Effort: x.effort, Drop: x.dropped}
-	if a.Model != x.req.Model {
-		rw.Model = a.Model
-	}
-	rw.ForceUsage = x.req.Stream && !x.g.learned.refuses(x.snap, a.Channel.ID, fieldStreamOptions)
-	if x.model != nil && x.model.Compat != nil {
-		rw.Compat = x.model.Compat
-	} else {
-		rw.Compat = openai.Preset(a.Model)
-	}
-	return rw
-}
-
-const fieldStreamOptions = "stream_options"
-
-// learn decides on a field that the upstream refuses: taken away once, it may
-// serve; named again, or the client's own to keep, its refusal is the answer.
-func (x *exchange) learn(ex *upstream.Exchange, f *upstream.Failure) {
-	if f.Outcome.Next != realm.NextWithoutField {
-		return
-	}
-	field := f.Outcome.Field
-	ours := slices.Contains(ex.AddedFields, field)
-	if x.req == nil || slices.Contains(x.dropped, field) || (!ours && !x.req.Droppable(field)) {
-		f.Outcome.Next, f.Outcome.Cause = realm.NextStop, realm.CauseClientError
-		return
-	}
-	x.dropped = append(x.dropped, field)
-	if ours && strings.HasPrefix(field, fieldStreamOptions) {
-		x.g.learned.learn(x.snap, ex.Attempt.Channel.ID, fieldStreamOptions)
-	}
-}
-
 // closeTry writes down how the attempt ended.
 func (x *exchange) closeTry(f *upstream.Failure, begun time.Time) {
 	try := x.lastTry()
@@ -298,8 +240,4 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-func sameBytes(a, b []byte) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

@@ -10,7 +10,11 @@ type Attempt struct {
 	Channel    *Channel
 	Endpoint   *Endpoint
 	Credential *Credential
-	Model      string // the upstream's name
+	Model      string   // the upstream's name
+	Timeouts   Timeouts // the model's on this channel; nil fields: the channel's
+	// Leaves: the session is bound to another account, which made what is encrypted
+	// in the request; none but that one can read it.
+	Leaves bool
 }
 
 // Cause says in one word why an attempt ended as it did. It is a log field, a
@@ -87,6 +91,9 @@ type Outcome struct {
 	Field string
 	// Light: counts less than a failure (CauseEmpty).
 	Light bool
+	// Final: the upstream says that the account is closed or the key revoked; no
+	// second word is needed to take the credential out of use.
+	Final bool
 	// Err explains, for the log; the credential's secret is scrubbed from it.
 	Err error
 }

@@ -56,14 +56,23 @@ type Channel struct {
 	APIs     APISet
 	Groups   []ID
 	Bindings []Binding
+	Settings ChannelSettings
+	// Slot is the channel's place in Snapshot.Channels; filled by NewSnapshot.
+	Slot int
 	// Endpoints in declared order; filled by the catalogue, not by the store.
 	Endpoints []*Endpoint
 }
 
-// Binding offers a model on a channel.
+// Binding offers a model, or all whose names fit a pattern, on a channel.
 type Binding struct {
-	Model    string // public name; AnyModel offers whatever is asked
-	Upstream string // the upstream's name for it; AnyModel: the name as asked
+	// Model is a public name. One that ends in a star is a pattern: "gpt-*" offers
+	// every name that begins so, AnyModel whatever is asked.
+	Model string
+	// Upstream is the upstream's name for it; empty: the name as asked. A star in
+	// it stands for what the pattern's star stood for: {"my-*", "*"} asks the
+	// upstream for "gpt-4.1" where "my-gpt-4.1" was asked.
+	Upstream string
+	Timeouts Timeouts // for this model; nil fields: the channel's
 }
 
 // AnyModel in a binding stands for every name.
@@ -89,6 +98,7 @@ type Credential struct {
 	Enabled     bool
 	Priority    int // higher first
 	Weight      int
+	Limits      Limits
 	State       CredentialState
 	StateReason string
 	StateSince  time.Time // zero while CredentialOK

@@ -145,19 +145,19 @@ func TestRoutes(t *testing.T) {
 	snap := NewSnapshot(1, []*Group{{ID: groupA}, {ID: groupB}},
 		[]*Model{{Name: "exact", Enabled: true}, {Name: "off"}, {Name: "listed", Enabled: true}},
 		[]*Channel{
-			{Name: "x", Enabled: true, Priority: 5, Groups: []ID{groupA}, Bindings: []Binding{{"exact", "theirs"}, {"off", "off"}}, Endpoints: usable()},
-			{Name: "any", Enabled: true, Priority: 1, Groups: []ID{groupA}, Bindings: []Binding{{AnyModel, AnyModel}}, Endpoints: usable()},
-			{Name: "b", Enabled: true, Groups: []ID{groupB}, Bindings: []Binding{{"other", "other"}}, Endpoints: usable()},
-			{Name: "disabled", Groups: []ID{groupB}, Bindings: []Binding{{AnyModel, AnyModel}}, Endpoints: usable()},
+			{Name: "x", Enabled: true, Priority: 5, Groups: []ID{groupA}, Bindings: []Binding{{Model: "exact", Upstream: "theirs"}, {Model: "off", Upstream: "off"}}, Endpoints: usable()},
+			{Name: "any", Enabled: true, Priority: 1, Groups: []ID{groupA}, Bindings: []Binding{{Model: AnyModel, Upstream: AnyModel}}, Endpoints: usable()},
+			{Name: "b", Enabled: true, Groups: []ID{groupB}, Bindings: []Binding{{Model: "other", Upstream: "other"}}, Endpoints: usable()},
+			{Name: "disabled", Groups: []ID{groupB}, Bindings: []Binding{{Model: AnyModel, Upstream: AnyModel}}, Endpoints: usable()},
 		})
-	show := func(r *Route) string {
+	show := func(r *Route, name string) string {
 		if r == nil {
 			return "none"
 		}
 		var parts []string
 		for _, tier := range r.Tiers {
 			for _, c := range tier.Candidates {
-				parts = append(parts, fmt.Sprintf("%d:%s=%s", tier.Priority, c.Channel.Name, c.Upstream))
+				parts = append(parts, fmt.Sprintf("%d:%s=%s", tier.Priority, c.Channel.Name, c.Upstream(name)))
 			}
 		}
 		return strings.Join(parts, " ")
@@ -168,14 +168,14 @@ func TestRoutes(t *testing.T) {
 		open  bool
 		want  string
 	}{
-		{groupA, "exact", false, "5:x=theirs 1:any="},
-		{groupA, "unheard", false, "1:any="},
-		{groupA, "other", false, "1:any="},
+		{groupA, "exact", false, "5:x=theirs 1:any=exact"},
+		{groupA, "unheard", false, "1:any=unheard"},
+		{groupA, "other", false, "1:any=other"},
 		{groupB, "other", false, "0:b=other"},
 		{groupB, "unheard", false, "none"},
-		{groupB, "unheard", true, "0:b="},
+		{groupB, "unheard", true, "0:b=unheard"},
 	} {
-		if got := show(snap.Route(tt.group, tt.model, tt.open)); got != tt.want {
+		if got := show(snap.Route(tt.group, tt.model, tt.open), tt.model); got != tt.want {
 			t.Errorf("group %d, model %s, open %v: %s, want %s", tt.group, tt.model, tt.open, got, tt.want)
 		}
 	}
@@ -184,5 +184,32 @@ func TestRoutes(t *testing.T) {
 	}
 	if got := snap.Offered([]ID{groupB}); got != nil {
 		t.Errorf("offered to group B: %v", got)
+	}
+}
+
+func TestPatternRoutes(t *testing.T) {
+	const group ID = 1
+	snap := NewSnapshot(1, []*Group{{ID: group}}, nil, []*Channel{
+		{Name: "exact", Enabled: true, Groups: []ID{group}, Bindings: []Binding{{Model: "my-one", Upstream: "one"}}},
+		{Name: "mine", Enabled: true, Groups: []ID{group}, Bindings: []Binding{{Model: "my-*", Upstream: "*"}, {Model: "my-own-*", Upstream: "org/*-v2"}}},
+		{Name: "wide", Enabled: true, Groups: []ID{group}, Bindings: []Binding{{Model: "m*", Upstream: "m*"}, {Model: "my-two", Upstream: "second"}}},
+	})
+	for model, want := range map[string]string{
+		"my-one":     "exact=one mine=one wide=my-one",
+		"my-two":     "mine=two wide=second",
+		"my-three":   "mine=three wide=my-three",
+		"my-own-one": "mine=org/one-v2 wide=my-own-one",
+		"mine":       "wide=mine",
+		"yours":      "",
+	} {
+		var got []string
+		if r := snap.Route(group, model, false); r != nil {
+			for _, c := range r.Tiers[0].Candidates {
+				got = append(got, c.Channel.Name+"="+c.Upstream(model))
+			}
+		}
+		if diff := cmp.Diff(want, strings.Join(got, " ")); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", model, diff)
+		}
 	}
 }

@@ -2,7 +2,9 @@ package realm
 
 import (
 	"cmp"
+	"maps"
 	"slices"
+	"strings"
 )
 
 // Snapshot is everything the hot path needs of the catalogue, as it was at one
@@ -15,9 +17,16 @@ type Snapshot struct {
 	models      map[string]*Model
 	channels    []*Channel // by name
 	credentials map[ID]*Credential
-	routes      map[routeKey]*Route // names that some channel of the group binds, or the catalogue knows
-	wildcard    map[ID]*Route       // any other name: the group's channels that bind AnyModel
-	open        map[ID]*Route       // any other name while the catalogue is not enforced: all the group's channels
+	routes      map[routeKey]*Route   // names that some channel of the group binds, or the catalogue knows
+	patterns    map[ID][]patternRoute // other names: what fits them, the longest pattern first
+	open        map[ID]*Route         // any other name while the catalogue is not enforced: all the group's channels
+}
+
+// patternRoute is where names are asked for that begin with a prefix and are
+// bound by no exact name.
+type patternRoute struct {
+	prefix string
+	route  *Route
 }
 
 type routeKey struct {
@@ -34,12 +43,30 @@ type Route struct {
 type Tier struct {
 	Priority   int
 	Candidates []Candidate
+	// Cumulative[i] is the weight of the candidates up to and with i.
+	Cumulative []int
 }
 
 // Candidate is a channel that binds the model.
 type Candidate struct {
-	Channel  *Channel
-	Upstream string // the upstream's name for the model; empty: as asked
+	Channel *Channel
+	binding *Binding // nil: asked for as it is, because the catalogue is not enforced
+}
+
+// Upstream is the upstream's name for a public one.
+func (c *Candidate) Upstream(name string) string {
+	if c.binding == nil {
+		return name
+	}
+	return c.binding.UpstreamName(name)
+}
+
+// Timeouts are the binding's.
+func (c *Candidate) Timeouts() Timeouts {
+	if c.binding == nil {
+		return Timeouts{}
+	}
+	return c.binding.Timeouts
 }
 
 // NewSnapshot links the rows into a snapshot and indexes its routes. The slices
@@ -53,7 +80,7 @@ func NewSnapshot(version int64, groups []*Group, models []*Model, channels []*Ch
 		channels:    channels,
 		credentials: make(map[ID]*Credential),
 		routes:      make(map[routeKey]*Route),
-		wildcard:    make(map[ID]*Route),
+		patterns:    make(map[ID][]patternRoute),
 		open:        make(map[ID]*Route),
 	}
 	for _, g := range groups {
@@ -63,7 +90,8 @@ func NewSnapshot(version int64, groups []*Group, models []*Model, channels []*Ch
 		s.models[m.Name] = m
 	}
 	slices.SortFunc(s.channels, func(a, b *Channel) int { return cmp.Compare(a.Name, b.Name) })
-	for _, ch := range s.channels {
+	for i, ch := range s.channels {
+		ch.Slot = i
 		for _, ep := range ch.Endpoints {
 			ep.Channel = ch
 			for _, cr := range ep.Credentials {
@@ -78,13 +106,17 @@ func NewSnapshot(version int64, groups []*Group, models []*Model, channels []*Ch
 
 func (s *Snapshot) index() {
 	names := make(map[string]struct{}, len(s.models))
+	prefixes := make(map[string]struct{})
 	for name := range s.models {
 		names[name] = struct{}{}
 	}
 	byGroup := make(map[ID][]*Channel)
 	for _, ch := range s.channels {
-		for _, b := range ch.Bindings {
-			if b.Model != AnyModel {
+		for i := range ch.Bindings {
+			b := &ch.Bindings[i]
+			if prefix, ok := b.prefix(); ok {
+				prefixes[prefix] = struct{}{}
+			} else {
 				names[b.Model] = struct{}{}
 			}
 		}
@@ -95,14 +127,19 @@ func (s *Snapshot) index() {
 			byGroup[g] = append(byGroup[g], ch)
 		}
 	}
+	longest := slices.SortedFunc(maps.Keys(prefixes), func(a, b string) int {
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
+	})
 	for group, channels := range byGroup {
 		for name := range names {
 			if r := newRoute(channels, name, false); r != nil {
 				s.routes[routeKey{group, name}] = r
 			}
 		}
-		if r := newRoute(channels, AnyModel, false); r != nil {
-			s.wildcard[group] = r
+		for _, prefix := range longest {
+			if r := newRoute(channels, prefix+AnyModel, false); r != nil {
+				s.patterns[group] = append(s.patterns[group], patternRoute{prefix, r})
+			}
 		}
 		s.open[group] = newRoute(channels, AnyModel, true)
 	}
@@ -113,42 +150,87 @@ func (s *Snapshot) index() {
 func newRoute(channels []*Channel, name string, open bool) *Route {
 	byPriority := make(map[int][]Candidate)
 	for _, ch := range channels {
-		upstream, ok := ch.upstreamName(name)
-		if !ok && !open {
+		b := ch.binding(name)
+		if b == nil && !open {
 			continue
 		}
-		byPriority[ch.Priority] = append(byPriority[ch.Priority], Candidate{Channel: ch, Upstream: upstream})
+		byPriority[ch.Priority] = append(byPriority[ch.Priority], Candidate{Channel: ch, binding: b})
 	}
 	if len(byPriority) == 0 {
 		return nil
 	}
 	r := &Route{Tiers: make([]Tier, 0, len(byPriority))}
 	for p, c := range byPriority {
-		r.Tiers = append(r.Tiers, Tier{Priority: p, Candidates: c})
+		r.Tiers = append(r.Tiers, Tier{Priority: p, Candidates: c, Cumulative: cumulative(c)})
 	}
 	slices.SortFunc(r.Tiers, func(a, b Tier) int { return cmp.Compare(b.Priority, a.Priority) })
 	return r
 }
 
-// upstreamName is the upstream's name for a public one ("" for "as asked"): an
-// exact binding wins over AnyModel.
-func (ch *Channel) upstreamName(name string) (string, bool) {
-	wild, found := "", false
-	for _, b := range ch.Bindings {
-		switch b.Model {
-		case name:
-			if b.Upstream == AnyModel {
-				return "", true
-			}
-			return b.Upstream, true
-		case AnyModel:
-			found = true
-			if b.Upstream != AnyModel {
-				wild = b.Upstream
-			}
+func cumulative(candidates []Candidate) []int {
+	sums, sum := make([]int, len(candidates)), 0
+	for i := range candidates {
+		sum += candidates[i].Channel.Weight
+		sums[i] = sum
+	}
+	return sums
+}
+
+// binding is the one that offers a name: the exact one, else the longest pattern
+// that fits. A pattern is a name here too: what fits "gpt-*" fits "g*" as well.
+// Nil: none does.
+func (ch *Channel) binding(name string) *Binding {
+	var best *Binding
+	longest := -1
+	for i := range ch.Bindings {
+		b := &ch.Bindings[i]
+		if b.Model == name {
+			return b
+		}
+		if prefix, ok := b.prefix(); ok && len(prefix) > longest && strings.HasPrefix(name, prefix) {
+			best, longest = b, len(prefix)
 		}
 	}
-	return wild, found
+	return best
+}
+
+// Offers finds the binding under which a channel offers a public name.
+func (ch *Channel) Offers(name string) (Binding, bool) {
+	if b := ch.binding(name); b != nil {
+		return *b, true
+	}
+	return Binding{}, false
+}
+
+// FirstModel is the first model that the channel offers by its name, and not by a
+// pattern; empty if there is none.
+func (ch *Channel) FirstModel() string {
+	for i := range ch.Bindings {
+		if _, pattern := ch.Bindings[i].prefix(); !pattern {
+			return ch.Bindings[i].Model
+		}
+	}
+	return ""
+}
+
+// prefix is the pattern's; false: the binding is of one exact name.
+func (b *Binding) prefix() (string, bool) { return strings.CutSuffix(b.Model, AnyModel) }
+
+// UpstreamName is the upstream's name for a public one that the binding offers.
+func (b *Binding) UpstreamName(name string) string {
+	if b.Upstream == "" {
+		return name
+	}
+	head, tail, ok := strings.Cut(b.Upstream, AnyModel)
+	prefix, pattern := b.prefix()
+	switch {
+	case !ok:
+		return b.Upstream
+	case !pattern:
+		return name // "*" for an exact name: as asked
+	default:
+		return head + strings.TrimPrefix(name, prefix) + tail
+	}
 }
 
 // Group finds a group; nil if there is none.
@@ -182,8 +264,10 @@ func (s *Snapshot) Route(group ID, model string, open bool) *Route {
 	if r := s.routes[routeKey{group, model}]; r != nil {
 		return r
 	}
-	if r := s.wildcard[group]; r != nil {
-		return r
+	for _, p := range s.patterns[group] {
+		if strings.HasPrefix(model, p.prefix) {
+			return p.route
+		}
 	}
 	if open {
 		return s.open[group]

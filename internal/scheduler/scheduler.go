@@ -119,10 +119,7 @@ func (p *Plan) fromGroup(group realm.ID) (realm.Attempt, bool) {
 	}
 	for i := range route.Tiers {
 		if c := p.pickChannel(route.Tiers[i].Candidates); c != nil {
-			a := realm.Attempt{Group: group, Channel: c.Channel, Model: c.Upstream}
-			if a.Model == "" {
-				a.Model = p.need.Model
-			}
+			a := realm.Attempt{Group: group, Channel: c.Channel, Model: c.Upstream(p.need.Model), Timeouts: c.Timeouts()}
 			a.Credential = p.pickCredential(c.Channel)
 			a.Endpoint = a.Credential.Endpoint
 			return a, true
