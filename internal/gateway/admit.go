@@ -32,7 +32,7 @@ func (x *exchange) record() {
 // admit is step 3. Whatever it refuses costs nothing upstream and names its
 // cause.
 func (x *exchange) admit(ctx context.Context) error {
-	x.need = scheduler.Need{Groups: x.principal.Groups, API: x.op.API}
+	x.need = scheduler.Need{User: x.principal.UserID, Groups: x.principal.Groups, API: x.op.API}
 	if x.req != nil {
 		x.rec.Model, x.rec.Stream = x.req.Model, x.req.Stream // a refused request has its row too
 	}
@@ -48,6 +48,7 @@ func (x *exchange) admit(ctx context.Context) error {
 	if err := x.admitModel(); err != nil {
 		return err
 	}
+	x.bindSession()
 	return x.bindReferences(ctx)
 }
 
@@ -107,7 +108,7 @@ func (x *exchange) routed(name string) bool {
 	})
 }
 
-func modelNotFound(name string) error {
+func modelNotFound(name string) *realm.Error {
 	return &realm.Error{
 		Code: realm.CodeModelNotFound, Field: "model",
 		Message: fmt.Sprintf("The model '%.200s' does not exist or this token may not use it; GET /v1/models lists what it may.", name),
@@ -161,17 +162,23 @@ func (x *exchange) bindObject(ctx context.Context) error {
 		return &realm.Error{Code: realm.CodeNotFound, Message: fmt.Sprintf("No object with id '%.100s' was found.", x.call.ObjectID)}
 	}
 	if !cr.Usable() || !cr.Endpoint.Channel.Enabled {
-		return accountAway()
+		return accountAway(0)
 	}
 	x.need.Credential = cr.ID
 	return nil
 }
 
-func accountAway() error {
-	return &realm.Error{
-		Code: realm.CodeOverloaded, RetryAfter: 30 * time.Second,
-		Message: "The upstream account that holds the object this request names is out of use at the moment; no other account can serve it.",
+// accountAway is the answer when the one account that can serve a request is out
+// of use, for soon if that is known.
+func accountAway(soon time.Duration) *realm.Error {
+	if soon == 0 {
+		soon = 30 * time.Second
 	}
+	e := &realm.Error{
+		Code: realm.CodeOverloaded, RetryAfter: max(soon, time.Second),
+		Message: "The upstream account that holds what this request refers to is out of use at the moment; no other account can serve it.",
+	}
+	return e
 }
 
 // clipped bounds what a client may make us store.

@@ -49,8 +49,8 @@ func (g *Gateway) TestChannel(ctx context.Context, channel, model string) (*Test
 		Attempt: realm.Attempt{Number: 1, Channel: ch, Endpoint: cr.Endpoint, Credential: cr, Model: up},
 		API:     op.API, Method: op.Method, Path: op.Path, ContentType: "application/json",
 		Body: io.NopCloser(bytes.NewReader(body)), Length: int64(len(body)),
-		Timeouts: upstream.Timeouts{Connect: g.o.Relay.Connect, FirstByte: g.o.Relay.FirstWhole, Idle: g.o.Relay.Idle},
 	}
+	ex.Timeouts = g.o.Relay.timeouts(&ex.Attempt, false)
 	res, f := g.o.Upstream.Do(ctx, ex)
 	if f == nil {
 		f = g.testAnswer(op, ex, res)

@@ -92,6 +92,7 @@ func (x *exchange) read() error {
 // begin commits the answer. From here on no other upstream is asked.
 func (x *exchange) begin() {
 	x.committed = true
+	x.plan.Committed(time.Now())
 	if x.deadline != nil {
 		x.deadline.Stop()
 	}

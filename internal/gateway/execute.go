@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"time"
 
 	"realms/internal/realm"
@@ -15,61 +14,44 @@ import (
 // execute is steps 4 to 7: attempt after attempt, until one is committed or
 // nothing is left.
 func (x *exchange) execute(ctx context.Context) {
-	if x.op.Object {
-		x.executeBound(ctx)
-		return
-	}
-	x.plan = x.g.o.Scheduler.Plan(x.snap, x.need)
+	x.findSession(ctx)
+	x.g.o.Scheduler.Begin(&x.plan, x.snap, x.need, time.Now())
+	defer func() { x.plan.Close(time.Now()) }()
 	for {
-		a, wait, ok := x.plan.Next()
-		if !ok || !x.mayStart(a.Number, wait) {
-			break
-		}
-		if wait > 0 && !sleep(ctx, wait) {
+		step := x.plan.Next(time.Now())
+		switch step.Kind {
+		case scheduler.StepAttempt:
+			f := x.attempt(ctx, step.Attempt)
+			if f == nil {
+				return
+			}
+			if x.empty == nil || f.Outcome.Cause == realm.CauseEmpty || !f.Outcome.Ends() {
+				continue
+			}
+			// One other credential was asked, and has nothing better.
+		case scheduler.StepWait, scheduler.StepQueue:
+			if await(ctx, step) {
+				continue
+			}
 			x.gone(ctx)
 			return
+		case scheduler.StepNone:
 		}
-		f := x.attempt(ctx, a)
-		if f == nil {
-			return
-		}
-		x.plan.Report(&f.Outcome)
-		if x.empty != nil && f.Outcome.Cause != realm.CauseEmpty && f.Outcome.Ends() {
-			break // one other credential was asked, and has nothing better
-		}
-	}
-	x.exhausted()
-}
-
-// executeBound asks the one credential that holds the object of the path. There
-// is nobody to fail over to; only a stale connection is worth a second try.
-func (x *exchange) executeBound(ctx context.Context) {
-	cr := x.snap.Credential(x.need.Credential)
-	a := realm.Attempt{Number: 1, Channel: cr.Endpoint.Channel, Endpoint: cr.Endpoint, Credential: cr}
-	for _, g := range x.need.Groups {
-		if slices.Contains(a.Channel.Groups, g) {
-			a.Group = g
-			break
-		}
-	}
-	f := x.attempt(ctx, a)
-	if f != nil && f.Outcome.Next == realm.NextSameCredential {
-		a.Number = 2
-		f = x.attempt(ctx, a)
-	}
-	if f != nil {
 		x.exhausted()
+		return
 	}
 }
 
-// mayStart keeps the request within its budget of attempts and time, the wait
-// before the attempt counted. A second attempt is always allowed, so that one
-// time-out does not end a request.
-func (x *exchange) mayStart(number int, wait time.Duration) bool {
-	if number > x.g.o.Relay.Attempts {
-		return false
+// findSession asks the other processes for the account of a session that is new to
+// this one.
+func (x *exchange) findSession(ctx context.Context) {
+	key := x.need.Session
+	if key.IsZero() || x.g.o.FindSession == nil || x.g.o.Scheduler.Bound(key, time.Now()) {
+		return
 	}
-	return number <= 2 || time.Since(x.started)+wait < x.g.o.Relay.FailoverTime
+	if id, ok := x.g.o.FindSession(ctx, key); ok {
+		x.g.o.Scheduler.Rebind(key, id, time.Now())
+	}
 }
 
 // attempt makes one exchange. Nil means that the request has its end; otherwise
@@ -94,6 +76,7 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 	}
 	x.learn(ex, f)
 	x.closeTry(f, begun)
+	x.report(&f.Outcome)
 	if f.Outcome.Next == realm.NextStop && (x.empty == nil || f.Outcome.Cause != realm.CauseClientError) {
 		x.stop(ctx, f)
 		return nil
@@ -107,7 +90,7 @@ func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	ex := &upstream.Exchange{
 		Attempt: *a, API: x.op.API, Method: x.op.Method, Path: x.call.Path, Object: x.op.Object, RawQuery: x.call.RawQuery,
 		Header: x.call.Header, Hops: x.hops, LimitHeaders: x.g.o.SelfMode,
-		Timeouts: upstream.Timeouts{Connect: x.g.o.Relay.Connect, FirstByte: x.g.o.Relay.FirstWhole, Idle: x.g.o.Relay.Idle},
+		Timeouts: x.g.o.Relay.timeouts(a, false),
 	}
 	if x.req == nil {
 		return ex
@@ -118,7 +101,7 @@ func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	}
 	if x.req.Stream {
 		ex.Stream = true
-		ex.Timeouts.FirstByte, ex.Timeouts.FirstEvent = x.g.o.Relay.FirstByte, x.g.o.Relay.FirstEvent
+		ex.Timeouts = x.g.o.Relay.timeouts(a, true)
 	}
 	rw := x.rewrite(a)
 	ex.AddedFields = x.req.AddedFields(rw)
@@ -173,13 +156,8 @@ func (x *exchange) exhausted() {
 		x.deliverEmpty()
 		return
 	}
-	var err *realm.Error
-	if x.deadEnd.failures > 0 {
-		err = x.deadEnd.err(x.need.Model)
-	} else {
-		err = x.noCandidate()
-	}
-	x.fail(err, realm.EndedFailed, x.lastCause())
+	v := x.plan.Verdict(time.Now())
+	x.fail(x.nothingLeft(&v), realm.EndedFailed, x.lastCause())
 }
 
 func (x *exchange) lastCause() realm.Cause {
@@ -187,21 +165,6 @@ func (x *exchange) lastCause() realm.Cause {
 		return realm.CauseRefused
 	}
 	return x.lastTry().Cause
-}
-
-// noCandidate explains a plan that had nothing to give.
-func (x *exchange) noCandidate() *realm.Error {
-	if x.need.Credential != 0 {
-		return realm.AsError(accountAway())
-	}
-	switch x.plan.Lack() {
-	case scheduler.LackAPI:
-		return &realm.Error{Code: realm.CodeModelNotFound, Field: "model", Message: "No channel that offers this model serves " + x.op.Method + " /v1" + x.op.Path + "."}
-	case scheduler.LackModel:
-		return realm.AsError(modelNotFound(x.need.Model))
-	case scheduler.LackCredential, scheduler.LackNothing:
-	}
-	return &realm.Error{Code: realm.CodeOverloaded, RetryAfter: 30 * time.Second, Message: "No upstream for this model is in use at the moment."}
 }
 
 // ErrStopping is the cause with which a request's context is ended because the
@@ -231,13 +194,15 @@ func (x *exchange) clientGone() {
 	x.settle(realm.EndedClientGone, realm.CauseClientGone)
 }
 
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
+// await waits as a step says. False: the request's context ended first.
+func await(ctx context.Context, step scheduler.Step) bool {
+	t := time.NewTimer(step.Wait)
 	defer t.Stop()
 	select {
 	case <-t.C:
-		return true
+	case <-step.Turn: // nil, and so never, where only time is waited for
 	case <-ctx.Done():
 		return false
 	}
+	return true
 }

@@ -9,6 +9,7 @@ import (
 	"realms/internal/protocol/openai"
 	"realms/internal/protocol/rawjson"
 	"realms/internal/realm"
+	"realms/internal/scheduler"
 )
 
 // deadEnd adds up the failures of a request's attempts, to choose the one answer
@@ -16,6 +17,7 @@ import (
 type deadEnd struct {
 	failures int
 	missing  int           // of them: the upstream does not know the model
+	pathless int           // of them: the upstream does not have the path
 	limited  int           // of them: 429 or quota
 	soonest  time.Duration // when the first limited one may be asked again
 	last     realm.Cause
@@ -27,6 +29,8 @@ func (d *deadEnd) add(o *realm.Outcome) {
 	switch o.Cause {
 	case realm.CauseModelMissing:
 		d.missing++
+	case realm.CauseAPIMissing:
+		d.pathless++
 	case realm.CauseRateLimited, realm.CauseQuota:
 		if wait := waitOf(o); d.limited == 0 || wait < d.soonest {
 			d.soonest = wait
@@ -56,11 +60,54 @@ func waitOf(o *realm.Outcome) time.Duration {
 // longWait is where a Retry-After stops being useful: no SDK waits longer.
 const longWait = time.Minute
 
-// err is the answer when every attempt failed.
-func (d *deadEnd) err(model string) *realm.Error {
-	switch {
+// join takes in the candidates that were not asked because of what they said to
+// earlier requests.
+func (d *deadEnd) join(v *scheduler.Verdict) {
+	if v.Limited > 0 && (d.limited == 0 || v.Soonest < d.soonest) {
+		d.soonest = v.Soonest
+	}
+	d.failures += v.Blocked
+	d.missing += v.Missing
+	d.pathless += v.Pathless
+	d.limited += v.Limited
+}
+
+// nothingLeft is the answer when no attempt served the request and none is left.
+func (x *exchange) nothingLeft(v *scheduler.Verdict) *realm.Error {
+	asked := x.deadEnd.failures > 0
+	if v.Bound && !asked {
+		return accountAway(v.Soonest)
+	}
+	x.deadEnd.join(v)
+	switch d := &x.deadEnd; {
+	case v.Crowded && !asked:
+		return &realm.Error{Code: realm.CodeRateLimited, RetryAfter: time.Second, Message: "Every upstream for this model is busy and too many of your requests wait already; try again in 1 s."}
+	case d.failures == 0:
+		return x.noCandidate(v.Lack)
 	case d.missing == d.failures:
-		return realm.AsError(modelNotFound(model))
+		return modelNotFound(x.need.Model)
+	case d.pathless == d.failures:
+		return x.noCandidate(scheduler.LackAPI)
+	default:
+		return d.err()
+	}
+}
+
+// noCandidate explains a plan that had nothing to give.
+func (x *exchange) noCandidate(lack scheduler.Lack) *realm.Error {
+	switch lack {
+	case scheduler.LackAPI:
+		return &realm.Error{Code: realm.CodeModelNotFound, Field: "model", Message: "No channel that offers this model serves " + x.op.Method + " /v1" + x.op.Path + "."}
+	case scheduler.LackModel:
+		return modelNotFound(x.need.Model)
+	case scheduler.LackCredential, scheduler.LackNothing:
+	}
+	return &realm.Error{Code: realm.CodeOverloaded, RetryAfter: 30 * time.Second, Message: "No upstream for this model is in use at the moment."}
+}
+
+// err is the answer when every attempt failed.
+func (d *deadEnd) err() *realm.Error {
+	switch {
 	case d.limited == d.failures && d.soonest >= longWait:
 		return &realm.Error{Code: realm.CodeRateLimited, Message: fmt.Sprintf(
 			"Every upstream for this model has reached its limit; the first is free again in %s.", d.soonest.Round(time.Second))}

@@ -33,6 +33,7 @@ func (x *exchange) settle(ended realm.Ended, cause realm.Cause) {
 			rec.Tries = x.tries // served at the first attempt, the row itself tells it all
 		}
 	}
+	x.reportEnd(rec)
 	x.g.metrics.requests.WithLabelValues(x.op.Name, string(ended)).Inc()
 	x.tell(rec)
 	if rec.FirstByte == 0 && rec.Status != 0 {

@@ -1,0 +1,49 @@
+package gateway
+
+import (
+	"time"
+
+	"realms/internal/realm"
+	"realms/internal/upstream"
+)
+
+// report tells the scheduler how the present attempt ended. What it was told
+// before stands.
+func (x *exchange) report(o *realm.Outcome) {
+	if x.op.Object {
+		told := *o
+		told.Passing = false // what acts on an object is not made twice
+		o = &told
+	}
+	var firstByte time.Duration
+	if len(x.tries) > 0 {
+		firstByte = x.lastTry().FirstByte
+	}
+	x.plan.Report(o, firstByte, time.Now())
+}
+
+// reportEnd tells the scheduler of an attempt whose answer has gone out.
+func (x *exchange) reportEnd(rec *realm.RequestRecord) {
+	if x.plan.Number() == 0 {
+		return
+	}
+	if u := rec.Usage; u.Source != realm.UsageNone {
+		x.plan.Spent(max(u.Input, 0)+max(u.Output, 0), time.Now())
+	}
+	o := ended(rec)
+	x.report(&o)
+}
+
+// ended is what the end of a committed answer says of its upstream.
+func ended(rec *realm.RequestRecord) realm.Outcome {
+	switch {
+	case rec.Cause == realm.CauseOK:
+		return realm.Outcome{Cause: realm.CauseOK, Status: rec.Status}
+	case rec.Cause == realm.CauseEmpty:
+		return upstream.EmptyAnswer(rec.Status)
+	case rec.Ended == realm.EndedUpstreamCut, rec.Ended == realm.EndedTimeout && rec.FirstByte != 0:
+		return realm.Outcome{Cause: rec.Cause, Scope: realm.ScopeEndpointModel, Status: rec.Status}
+	default:
+		return realm.Outcome{Cause: rec.Cause, Status: rec.Status} // nobody's fault
+	}
+}

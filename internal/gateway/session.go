@@ -1,0 +1,38 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	"realms/internal/realm"
+)
+
+// sessionHeaders name a client's session, the first that is there. Codex sends
+// session-id, its older versions session_id and conversation_id.
+var sessionHeaders = [...]string{"Session-Id", "Session_id", "Conversation_id", "X-Session-Affinity"}
+
+// bytesPerToken is about how many bytes of a request make a token, for limits.
+const bytesPerToken = 4
+
+// bindSession finds the session that the request belongs to. Its account is asked
+// first, so that what that has cached, or encrypted, is of use again.
+func (x *exchange) bindSession() {
+	x.need.Tokens = int64(len(x.body.buf)) / bytesPerToken
+	name := x.req.RouteKey
+	for i := 0; name == "" && i < len(sessionHeaders); i++ {
+		if v := x.call.Header[sessionHeaders[i]]; len(v) > 0 {
+			name = v[0]
+		}
+	}
+	if name != "" {
+		x.need.Session = routeKey(x.principal.UserID, name)
+	}
+}
+
+// routeKey hashes what a client calls its session, within its user's own.
+func routeKey(user realm.ID, name string) realm.RouteKey {
+	text := make([]byte, 8, 128)
+	binary.BigEndian.PutUint64(text, uint64(user))
+	sum := sha256.Sum256(append(text, name...))
+	return realm.RouteKey(sum[:len(realm.RouteKey{})])
+}

@@ -1,0 +1,327 @@
+package scheduler
+
+import (
+	"slices"
+	"sort"
+	"time"
+
+	"realms/internal/realm"
+)
+
+// How far the choice looks before it goes through everything.
+const (
+	draws  = 8  // among the channels of a tier
+	window = 16 // endpoints or credentials that are compared by their load
+	// behind is by how many requests something may lag its peers: what was away does
+	// not get all of them until it has caught up.
+	behind = 4
+)
+
+// choose finds the next attempt, or what to wait for. What may be asked at once
+// comes first, in the order of groups, session, priority, weight and load; then,
+// where nothing is left of these, what is only our own caution: recovering ones,
+// credentials beside one that has failed, a slot to wait for, an open breaker;
+// then an upstream's own time; last, what failed by a fault that may have passed.
+func (p *Plan) choose(now time.Time) Step {
+	var found survey
+	for _, group := range p.need.Groups {
+		if c := p.fromGroup(group, now, &found); c.ok() {
+			return p.ask(c, now)
+		}
+	}
+	switch {
+	case found.ramp.ok():
+		return p.ask(found.ramp, now)
+	case found.peer.ok():
+		return p.ask(found.peer, now)
+	case found.full > 0 && p.mayQueue():
+		return p.enqueue(found.channels, now)
+	case found.open.ok() && !p.static:
+		step := p.ask(found.open, now)
+		p.static = step.Kind == StepAttempt
+		return step
+	}
+	return p.later(&found, now)
+}
+
+// ask makes a choice the next attempt, unless too many requests are on a retry.
+func (p *Plan) ask(c choice, now time.Time) Step {
+	p.leaveQueue()
+	if p.spent = p.number > 0 && !p.mayRetry(); p.spent {
+		return p.wait(now, retryPause)
+	}
+	p.retry = p.number > 0
+	p.take(c, now)
+	return p.step()
+}
+
+// later waits for the first of the times that are known to end.
+func (p *Plan) later(found *survey, now time.Time) Step {
+	told := found.soonest
+	if p.spareLeft(now) && (told.IsZero() || !told.Before(p.spareAt)) {
+		if d := p.spareAt.Sub(now); d > 0 {
+			return p.wait(now, d)
+		}
+		step := p.ask(p.spare, now)
+		p.spareUsed = step.Kind == StepAttempt
+		return step
+	}
+	if told.IsZero() {
+		return Step{}
+	}
+	return p.wait(now, told.Sub(now))
+}
+
+// spareLeft tells whether the last resort is still there: what failed by a passing
+// fault may be asked once more, unless its breaker has opened meanwhile.
+func (p *Plan) spareLeft(now time.Time) bool {
+	if !p.spare.ok() || p.spareUsed || p.full(p.spare.channel.ch) {
+		return false
+	}
+	b := p.s.health(&p.spare, &p.need, now)
+	return b.kind < blockOpen || b.kind == blockTold && !b.ever && !b.until.After(p.spareAt)
+}
+
+// fromGroup finds what may be asked at once in a group, and notes the rest.
+func (p *Plan) fromGroup(group realm.ID, now time.Time, found *survey) choice {
+	if p.need.Credential != 0 {
+		return p.fromCredential(group, p.need.Credential, now, found)
+	}
+	route := p.board.snap.Route(group, p.need.Model, p.need.Open)
+	if route == nil {
+		return choice{}
+	}
+	if c := p.fromSession(group, route, now); c.ok() {
+		return c
+	}
+	for i := range route.Tiers {
+		t := &route.Tiers[i]
+		if c := p.draw(group, t, now); c.ok() {
+			return c
+		}
+		if c := p.search(group, t, now, found); c.ok() {
+			return c
+		}
+	}
+	return choice{}
+}
+
+// fromCredential is the one candidate of a request that is bound to it.
+func (p *Plan) fromCredential(group, credential realm.ID, now time.Time, found *survey) choice {
+	c := choice{group: group}
+	at, ok := p.board.credentials[credential]
+	if !ok || !at.channel.ch.Enabled || !slices.Contains(at.channel.ch.Groups, group) {
+		return choice{}
+	}
+	c.channel, c.endpoint, c.credential = at.channel, at.endpoint, at.credential
+	if p.need.Model != "" {
+		if c.candidate = p.candidate(group, at.channel.ch); c.candidate == nil || !p.mayAsk(at.channel.ch) {
+			return choice{}
+		}
+	}
+	if slices.Contains(p.tried, credential) {
+		return choice{}
+	}
+	b := p.block(&c, now)
+	if p.may(&b, now) {
+		return c
+	}
+	found.add(&c, &b)
+	return choice{}
+}
+
+// fromSession is the session's account, if it can serve the request now.
+func (p *Plan) fromSession(group realm.ID, route *realm.Route, now time.Time) choice {
+	if p.bound == 0 {
+		return choice{}
+	}
+	at, ok := p.board.credentials[p.bound]
+	if !ok {
+		p.yielded = true // it is gone, or out of use
+		return choice{}
+	}
+	if slices.Contains(p.tried, p.bound) {
+		return choice{}
+	}
+	cand := candidateOf(route, at.channel.ch)
+	if cand == nil || !p.mayAsk(at.channel.ch) {
+		return choice{} // not of this request: the session keeps it for others
+	}
+	c := choice{group, cand, at.channel, at.endpoint, at.credential}
+	b := p.block(&c, now)
+	if b.kind <= blockRamp { // a session is no herd
+		return c
+	}
+	p.yielded = p.yielded || b.kind != blockFull && b.kind != blockRate
+	return choice{}
+}
+
+// candidate is a channel as the group's route for the model has it.
+func (p *Plan) candidate(group realm.ID, ch *realm.Channel) *realm.Candidate {
+	route := p.board.snap.Route(group, p.need.Model, p.need.Open)
+	if route == nil {
+		return nil
+	}
+	return candidateOf(route, ch)
+}
+
+func candidateOf(route *realm.Route, ch *realm.Channel) *realm.Candidate {
+	for i := range route.Tiers {
+		if route.Tiers[i].Priority != ch.Priority {
+			continue
+		}
+		list := route.Tiers[i].Candidates
+		j := sort.Search(len(list), func(j int) bool { return list[j].Channel.Name >= ch.Name })
+		if j < len(list) && list[j].Channel == ch {
+			return &list[j]
+		}
+	}
+	return nil
+}
+
+// mayAsk tells whether the request may be the channel's at all.
+func (p *Plan) mayAsk(ch *realm.Channel) bool {
+	return ch.APIs.Has(p.need.API) && (p.need.Channel == "" || p.need.Channel == ch.Name) &&
+		!slices.Contains(p.channels, ch.ID) && !p.full(ch)
+}
+
+// draw picks by weight among the candidates of a tier, and the least loaded of the
+// channel it hits. A tier where that keeps failing is searched.
+func (p *Plan) draw(group realm.ID, t *realm.Tier, now time.Time) choice {
+	total := t.Cumulative[len(t.Cumulative)-1]
+	if total == 0 {
+		return choice{}
+	}
+	for range min(draws, 2*len(t.Candidates)) {
+		hit := p.s.o.Rand(total)
+		cand := &t.Candidates[sort.SearchInts(t.Cumulative, hit+1)]
+		if !p.mayAsk(cand.Channel) {
+			continue
+		}
+		if c := p.fromChannel(group, cand, now); c.ok() {
+			return c
+		}
+	}
+	return choice{}
+}
+
+// fromChannel is the least loaded credential of the channel that may be asked at
+// once: of the best priority, the endpoint first.
+func (p *Plan) fromChannel(group realm.ID, cand *realm.Candidate, now time.Time) choice {
+	bc := &p.board.channels[cand.Channel.Slot]
+	for i := range bc.levels {
+		if c := p.fromLevel(group, cand, bc, &bc.levels[i], now); c.ok() {
+			return c
+		}
+	}
+	return choice{}
+}
+
+// fromLevel compares a window of endpoints, from a random one on; those without a
+// credential to offer do not count.
+func (p *Plan) fromLevel(group realm.ID, cand *realm.Candidate, bc *boardChannel, l *level, now time.Time) choice {
+	best := choice{}
+	seen := 0
+	for i, at := 0, p.start(len(l.endpoints)); i < len(l.endpoints) && seen < window; i++ {
+		e := &l.endpoints[(at+i)%len(l.endpoints)]
+		if best.ok() && !lighter(e.node, e.weight, best.endpoint.node, best.endpoint.weight, bc.node.clock) {
+			seen++
+			continue
+		}
+		c := choice{group: group, candidate: cand, channel: bc, endpoint: e}
+		if c.credential = p.fromEndpoint(c, now); c.ok() {
+			best = c
+			seen++
+		}
+	}
+	return best
+}
+
+// fromEndpoint is the least loaded credential of a window.
+func (p *Plan) fromEndpoint(c choice, now time.Time) *boardCredential {
+	if p.need.Endpoint != 0 && p.need.Endpoint != c.endpoint.node.id {
+		return nil
+	}
+	list := c.endpoint.credentials
+	var best *boardCredential
+	seen := 0
+	for i, at := 0, p.start(len(list)); i < len(list) && seen < window; i++ {
+		one := &list[(at+i)%len(list)]
+		if best != nil && !lighter(one.node, one.cr.Weight, best.node, best.cr.Weight, c.endpoint.node.clock) {
+			seen++
+			continue
+		}
+		if slices.Contains(p.tried, one.cr.ID) {
+			continue
+		}
+		c.credential = one
+		if b := p.block(&c, now); p.may(&b, now) {
+			best = one
+			seen++
+		}
+	}
+	return best
+}
+
+// start is where a window begins.
+func (p *Plan) start(n int) int {
+	if n < 2 {
+		return 0
+	}
+	return p.s.o.Rand(n)
+}
+
+// lighter compares two by what they have under way for their weight, then by whose
+// turn it is. Weight 0 is for when nothing else is left.
+func lighter(a *node, weightA int, b *node, weightB int, clock float64) bool {
+	if (weightA == 0) != (weightB == 0) {
+		return weightB == 0
+	}
+	if x, y := a.inFlight*max(weightB, 1), b.inFlight*max(weightA, 1); x != y {
+		return x < y
+	}
+	return max(a.turn, clock-behind) < max(b.turn, clock-behind)
+}
+
+// advance moves the turns of what was chosen.
+func (c *choice) advance() {
+	c.endpoint.node.advance(c.endpoint.weight, c.channel.node)
+	c.credential.node.advance(c.credential.cr.Weight, c.endpoint.node)
+}
+
+func (n *node) advance(weight int, parent *node) {
+	n.turn = max(n.turn, parent.clock-behind)
+	parent.clock = max(parent.clock, n.turn)
+	n.turn += 1 / float64(max(weight, 1))
+}
+
+// block is all that keeps a candidate from being asked now.
+func (p *Plan) block(c *choice, now time.Time) block {
+	b := p.s.health(c, &p.need, now)
+	c.channel.node.block(&b, p.need.Tokens, now)
+	c.credential.node.block(&b, p.need.Tokens, now)
+	if slices.Contains(p.endpoints, c.endpoint.node.id) {
+		b.worsen(blockPeer, time.Time{}, "")
+	}
+	return b
+}
+
+// may tells whether a candidate may be asked at once. Of one that recovers only a
+// growing share of the requests may; which one is in it is drawn once.
+func (p *Plan) may(b *block, now time.Time) bool {
+	if b.kind != blockNone {
+		return false
+	}
+	if b.ramp >= 1 {
+		return true
+	}
+	if p.lot < 0 {
+		const fine = 1 << 20
+		p.lot = float64(p.s.o.Rand(fine)) / fine
+	}
+	if p.lot < b.ramp {
+		return true
+	}
+	b.kind = blockRamp
+	return false
+}

@@ -1,0 +1,286 @@
+package scheduler
+
+import (
+	"time"
+
+	"realms/internal/realm"
+)
+
+// binding is the credential that serves a session.
+type binding struct {
+	credential realm.ID
+	until      time.Time
+}
+
+// StickyTime is how long a session stays with its account after it was served.
+const StickyTime = 30 * time.Minute
+
+// Bound tells whether a session's account is known here.
+func (s *Scheduler) Bound(key realm.RouteKey, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, ok := s.bindings.get(key)
+	return ok && now.Before(b.until)
+}
+
+// Rebind takes in what another process knows of a session.
+func (s *Scheduler) Rebind(key realm.RouteKey, credential realm.ID, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bindings.put(key, binding{credential, now.Add(StickyTime)})
+}
+
+// bind gives the session to the credential that has just served it. One that is
+// only too busy, or that does not offer this request's model, keeps it.
+func (p *Plan) bind(now time.Time) {
+	key := p.need.Session
+	if key.IsZero() || !p.now.ok() {
+		return
+	}
+	id := p.now.credential.cr.ID
+	if p.bound != 0 && p.bound != id && !p.yielded {
+		return
+	}
+	p.s.bindings.put(key, binding{id, now.Add(StickyTime)})
+	if p.s.o.Bind != nil {
+		p.s.o.Bind(key, id)
+	}
+}
+
+// Committed tells that the present attempt's answer has begun, after firstByte.
+// What an upstream can do is known from here on, however long the answer takes.
+func (p *Plan) Committed(now time.Time) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if !p.held {
+		return
+	}
+	p.closeBreakers(now)
+	p.bind(now)
+	for _, m := range p.probes {
+		m.breaker.probing = false
+	}
+	p.probes = p.probes[:0]
+}
+
+// Report tells how the present attempt ended, and gives its slot back. firstByte
+// is 0 where no answer came.
+func (p *Plan) Report(o *realm.Outcome, firstByte time.Duration, now time.Time) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if !p.held {
+		return
+	}
+	p.learn(o, now)
+	p.note(o, firstByte, now)
+	if o.Cause != realm.CauseOK && o.Cause != realm.CauseEmpty {
+		p.now.spend(-p.need.Tokens, now) // it has used none
+	}
+	p.release(now)
+}
+
+// learn takes in what the outcome says of channels, endpoints and credentials, and
+// for this request of what is left.
+func (p *Plan) learn(o *realm.Outcome, now time.Time) {
+	switch o.Next {
+	case realm.NextSameCredential, realm.NextWithoutField:
+		p.again = true
+		return
+	case realm.NextStop, realm.NextOther:
+	}
+	switch {
+	case served(o):
+		p.worked(now)
+		if o.Cause == realm.CauseOK {
+			p.bind(now)
+		}
+		return
+	case o.Scope == realm.ScopeNone:
+		return // nobody's fault
+	}
+	if p.bound == p.now.credential.cr.ID {
+		p.yielded = true
+	}
+	p.blame(o, now)
+	p.passBy(o, now)
+}
+
+// worked notes a success of all that served.
+func (p *Plan) worked(now time.Time) {
+	p.closeBreakers(now)
+	for _, scope := range [...]realm.Scope{realm.ScopeEndpoint, realm.ScopeEndpointModel} {
+		k, owner := p.now.key(scope, &p.need)
+		p.s.mark(k, owner).breaker.results.add(now, 0)
+	}
+	for _, scope := range [...]realm.Scope{realm.ScopeCredential, realm.ScopeCredentialModel} {
+		k, _ := p.now.key(scope, &p.need)
+		p.s.clear(k)
+	}
+}
+
+// closeBreakers lets requests come back to what has answered.
+func (p *Plan) closeBreakers(now time.Time) {
+	for _, scope := range [...]realm.Scope{realm.ScopeEndpoint, realm.ScopeEndpointModel} {
+		k, _ := p.now.key(scope, &p.need)
+		if m, ok := p.s.marks.get(k); ok && m.breaker.worked(now, p.began) {
+			p.s.event(Event{Kind: MarkRecovering, Endpoint: k.id, Model: k.name, Cause: m.failure})
+		}
+	}
+}
+
+// blame marks what the failure's scope names (data-plane.md, "What a failure
+// means").
+func (p *Plan) blame(o *realm.Outcome, now time.Time) {
+	s := p.s
+	k, owner := p.now.key(o.Scope, &p.need)
+	if owner == nil {
+		return
+	}
+	m := s.mark(k, owner)
+	switch o.Cause {
+	case realm.CauseRateLimited:
+		d := o.Wait
+		if !o.Told {
+			d = m.strike(now, p.began, limitLeast, limitMost)
+		}
+		s.tell(k, m, now, d, o.Cause)
+	case realm.CauseQuota:
+		d := o.Wait
+		if !o.Told {
+			d = m.strike(now, p.began, quotaLeast, quotaMost)
+		}
+		s.tell(k, m, now, d, o.Cause)
+	case realm.CauseAuth:
+		p.refuse(k, m, o, now)
+	case realm.CauseForbidden:
+		s.tell(k, m, now, forbiddenTime, o.Cause)
+	case realm.CauseBlocked:
+		s.tell(k, m, now, blockedTime, o.Cause)
+	case realm.CauseModelMissing:
+		s.tell(k, m, now, missingTime, o.Cause)
+	case realm.CauseAPIMissing:
+		m.forever, m.cause = true, o.Cause
+		m.trouble()
+	default:
+		p.fail(k, m, o, now)
+	}
+}
+
+// refuse notes a key that the upstream does not take: for a while at first, for
+// good when it says so again, or says that the account is closed.
+func (p *Plan) refuse(k markKey, m *mark, o *realm.Outcome, now time.Time) {
+	first := m.refused
+	p.s.tell(k, m, now, refusedTime, o.Cause)
+	switch {
+	case !o.Final && first.IsZero():
+		m.refused = now
+		return
+	case !o.Final && now.Sub(first) < confirmTime:
+		return // they were under way together
+	case m.forever:
+		return
+	}
+	m.forever = true
+	if p.s.o.OutOfUse != nil {
+		p.s.o.OutOfUse(p.now.credential.cr, reason(o))
+	}
+}
+
+func reason(o *realm.Outcome) string {
+	if o.Err != nil {
+		return o.Err.Error()
+	}
+	return string(o.Cause)
+}
+
+// fail counts against a breaker.
+func (p *Plan) fail(k markKey, m *mark, o *realm.Outcome, now time.Time) {
+	halves := int32(2)
+	if o.Light {
+		halves = 1
+	}
+	probe := false
+	for _, one := range p.probes {
+		probe = probe || one == m
+	}
+	const fine = 1 << 16
+	spread := float64(p.s.o.Rand(2*fine)-fine) / fine
+	m.failure = o.Cause
+	if !m.breaker.failed(now, p.began, halves, probe, spread) {
+		return
+	}
+	m.trouble()
+	p.s.event(Event{Kind: MarkOpen, Endpoint: k.id, Model: k.name, Cause: o.Cause, For: m.breaker.until.Sub(now)})
+}
+
+func (s *Scheduler) event(e Event) {
+	if s.o.Note != nil {
+		s.o.Note(e)
+	}
+}
+
+// passBy puts out of question, for this request, what the failure stands beside.
+func (p *Plan) passBy(o *realm.Outcome, now time.Time) {
+	switch o.Scope {
+	case realm.ScopeEndpoint, realm.ScopeEndpointModel:
+		if !o.Light {
+			p.endpoints = append(p.endpoints, p.now.endpoint.node.id)
+		}
+	case realm.ScopeChannelModel, realm.ScopeChannelAPI:
+		p.channels = append(p.channels, p.now.channel.node.id)
+	case realm.ScopeNone, realm.ScopeCredential, realm.ScopeCredentialModel:
+	}
+	if o.Passing && !p.spare.ok() {
+		p.spare, p.spareAt = p.now, now.Add(max(o.Wait, passingTime))
+	}
+}
+
+// passingTime is the least wait before a fault is taken to have passed: asked
+// again at once, an upstream that fails under load only gets more of it.
+const passingTime = 250 * time.Millisecond
+
+// served tells whether the upstream did what it is there for: that includes telling
+// a client of its own fault.
+func served(o *realm.Outcome) bool {
+	return o.Cause == realm.CauseOK || o.Cause == realm.CauseClientError
+}
+
+// note counts the attempt for operators.
+func (p *Plan) note(o *realm.Outcome, firstByte time.Duration, now time.Time) {
+	ok := served(o) || o.Light
+	if !ok && o.Scope == realm.ScopeNone {
+		return
+	}
+	n := p.now.credential.node
+	if n.shares == nil {
+		n.shares = &shares{}
+	}
+	n.shares.add(now, ok, firstByte)
+}
+
+// SetOthers takes in what other processes have under way on what has limits.
+func (s *Scheduler) SetOthers(loads map[realm.ID]realm.Load) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, n := range s.board.nodes {
+		n.others = loads[id]
+	}
+}
+
+// Loads is what this process has under way on what has limits.
+func (s *Scheduler) Loads(now time.Time) map[realm.ID]realm.Load {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var loads map[realm.ID]realm.Load
+	for id, n := range s.board.nodes {
+		if n.rates == nil {
+			continue
+		}
+		n.rates.move(now)
+		if loads == nil {
+			loads = make(map[realm.ID]realm.Load)
+		}
+		loads[id] = realm.Load{InFlight: n.inFlight, Requests: n.rates.requests, Tokens: n.rates.tokens}
+	}
+	return loads
+}

@@ -1,0 +1,318 @@
+package scheduler
+
+import (
+	"slices"
+	"time"
+
+	"realms/internal/realm"
+)
+
+// Need is what a request asks of its candidates.
+type Need struct {
+	User   realm.ID   // whose request it is
+	Groups []realm.ID // in order; one is exhausted before the next
+	Model  string     // the public name; empty: about an object alone
+	API    realm.API  // what the channel must speak
+	Open   bool       // the catalogue is not enforced: unbound names pass
+	// Channel restricts the choice to one channel by name; empty: any.
+	Channel string
+	// Endpoint restricts it to one endpoint, whatever it is marked open; 0: any.
+	Endpoint realm.ID
+	// Credential restricts it to one credential, because an object that the request
+	// names lives there; 0: any.
+	Credential realm.ID
+	// Session is bound to the credential that served it last; zero: there is none.
+	Session realm.RouteKey
+	// Hard: no other account than the session's can serve the request.
+	Hard bool
+	// Tokens is about how many the request will use, until Spent tells.
+	Tokens int64
+}
+
+func (n *Need) apiName() string { return n.API.String() }
+
+// StepKind says what to do next.
+type StepKind uint8
+
+// What to do.
+const (
+	StepNone    StepKind = iota // give up; Verdict says why
+	StepAttempt                 // make the attempt
+	StepWait                    // ask again after the wait
+	StepQueue                   // ask again at the turn, or after the wait
+)
+
+// Step is what comes next for a request.
+type Step struct {
+	Kind    StepKind
+	Attempt realm.Attempt // StepAttempt
+	Wait    time.Duration
+	Turn    <-chan struct{} // StepQueue: closed when a slot was kept for the request
+}
+
+// Plan is the course of one request over its candidates. It is used by one
+// goroutine at a time.
+type Plan struct {
+	s       *Scheduler
+	board   *board
+	need    Need
+	started time.Time
+	closed  bool
+
+	number  int
+	now     choice // of the present attempt
+	held    bool   // its slot is taken
+	attempt realm.Attempt
+	began   time.Time
+	probes  []*mark // that the attempt finds out about
+	retry   bool    // it counts as a retry
+	again   bool    // the outcome asked for the same credential once more
+
+	tried     []realm.ID // credentials
+	triedRoom [6]realm.ID
+	endpoints []realm.ID // beside which an attempt has failed
+	channels  []realm.ID // put out of question by a failure
+	taken     []tally    // attempts on channels that bound them
+
+	spare     choice    // the first that failed by a passing fault
+	spareAt   time.Time // not asked before
+	spareUsed bool
+	static    bool // an open one was asked because nothing else was left
+
+	bound   realm.ID // the session's credential when the request began; 0: none
+	yielded bool     // it could not serve this request: another takes its place
+	lot     float64  // which share of a recovering upstream's requests this one is in
+
+	waited  time.Duration // for an upstream's time to come
+	since   time.Time     // when the present wait began; zero: none
+	queued  *waiter       // nil: not in the queue
+	spent   bool          // the share of retries is used up
+	crowded bool          // the queue was full, or took too long
+}
+
+// tally counts a request's attempts on one channel.
+type tally struct {
+	channel realm.ID
+	count   int
+}
+
+// choice is one candidate.
+type choice struct {
+	group      realm.ID
+	candidate  *realm.Candidate // nil: about an object alone
+	channel    *boardChannel
+	endpoint   *boardEndpoint
+	credential *boardCredential
+}
+
+func (c *choice) ok() bool { return c.credential != nil }
+
+// Begin starts the course of a request, which counts as in flight until Close. p
+// is overwritten, and must not be copied afterwards.
+func (s *Scheduler) Begin(p *Plan, snap *realm.Snapshot, need Need, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*p = Plan{s: s, board: s.adopt(snap), need: need, started: now, lot: -1}
+	p.tried = p.triedRoom[:0]
+	s.requests++
+	if need.Session.IsZero() {
+		return
+	}
+	if b, ok := s.bindings.get(need.Session); ok && now.Before(b.until) {
+		p.bound = b.credential
+	}
+	if need.Hard && p.bound != 0 && need.Credential == 0 {
+		p.need.Credential = p.bound
+	}
+}
+
+// Close gives back what the plan holds. It may be called again.
+func (p *Plan) Close(now time.Time) {
+	if p.s == nil {
+		return
+	}
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if p.closed {
+		return
+	}
+	p.closed = true
+	p.s.requests--
+	p.leaveQueue()
+	p.release(now)
+}
+
+// Next says what comes next. An attempt that it gives holds its slot until Report
+// or Close.
+func (p *Plan) Next(now time.Time) Step {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if p.held { // kept for it while it was in the queue
+		p.leaveQueue()
+		return p.step()
+	}
+	p.endWait(now)
+	if p.again {
+		p.again = false
+		p.retry = false
+		p.take(p.now, now)
+		return p.step()
+	}
+	if !p.affords(now) {
+		return Step{}
+	}
+	return p.choose(now)
+}
+
+// retryPause is how soon a request asks again for its share of retries.
+const retryPause = 50 * time.Millisecond
+
+// affords keeps a request within its attempts and its time. A second attempt is
+// always allowed, so that one time-out does not end a request.
+func (p *Plan) affords(now time.Time) bool {
+	if most := p.s.o.Policy.Attempts; most > 0 && p.number >= most {
+		return false
+	}
+	most := p.s.o.Policy.FailoverTime
+	return p.number < 2 || most == 0 || now.Sub(p.started) < most
+}
+
+// mayRetry keeps retries a small part of all requests, so that a storm of failures
+// is never multiplied.
+func (p *Plan) mayRetry() bool {
+	share := p.s.o.Policy.RetryShare
+	return p.s.retrying < max(minRetries, p.s.requests*share/100)
+}
+
+func (p *Plan) step() Step { return Step{Kind: StepAttempt, Attempt: p.attempt} }
+
+// wait has the request ask again, unless it has waited enough in all.
+func (p *Plan) wait(now time.Time, d time.Duration) Step {
+	if left := p.s.o.Policy.MaxWait - p.waited; d > left || !p.mayStartIn(now, d) {
+		return Step{}
+	}
+	p.since = now
+	return Step{Kind: StepWait, Wait: max(d, time.Millisecond)}
+}
+
+func (p *Plan) mayStartIn(now time.Time, d time.Duration) bool {
+	most := p.s.o.Policy.FailoverTime
+	return p.number < 2 || most == 0 || now.Add(d).Sub(p.started) < most
+}
+
+func (p *Plan) endWait(now time.Time) {
+	if !p.since.IsZero() {
+		p.waited += now.Sub(p.since)
+		p.since = time.Time{}
+	}
+}
+
+// take makes a choice the present attempt, with all that it holds.
+func (p *Plan) take(c choice, now time.Time) {
+	s := p.s
+	p.number++
+	p.now, p.held, p.began = c, true, now
+	p.retry = p.retry && p.number > 1
+	if p.retry {
+		s.retrying++
+	}
+	for _, n := range [...]*node{c.channel.node, c.endpoint.node, c.credential.node} {
+		n.inFlight++
+		if n.rates != nil {
+			n.rates.add(now, 1, p.need.Tokens)
+		}
+	}
+	s.count(p.need.User, 1, 0)
+	c.advance()
+	p.findOut(now)
+	p.tried = append(p.tried, c.credential.cr.ID)
+	p.count(c.channel.ch)
+	p.attempt = realm.Attempt{
+		Number: p.number, Group: c.group, Channel: c.channel.ch, Endpoint: c.endpoint.ep, Credential: c.credential.cr,
+		Model: p.need.Model, Leaves: p.bound != 0 && p.bound != c.credential.cr.ID,
+	}
+	if c.candidate != nil {
+		p.attempt.Model, p.attempt.Timeouts = c.candidate.Upstream(p.need.Model), c.candidate.Timeouts()
+	}
+}
+
+// findOut makes the attempt the one that tries whether half-open breakers may
+// close.
+func (p *Plan) findOut(now time.Time) {
+	p.probes = p.probes[:0]
+	if p.now.endpoint.node.marks == 0 {
+		return
+	}
+	for _, scope := range [...]realm.Scope{realm.ScopeEndpoint, realm.ScopeEndpointModel} {
+		k, _ := p.now.key(scope, &p.need)
+		if m, ok := p.s.marks.get(k); ok && m.breaker.halfOpen(now) {
+			m.breaker.probing = true
+			p.probes = append(p.probes, m)
+		}
+	}
+}
+
+func (p *Plan) count(ch *realm.Channel) {
+	if ch.Settings.Attempts == 0 {
+		return
+	}
+	for i := range p.taken {
+		if p.taken[i].channel == ch.ID {
+			p.taken[i].count++
+			return
+		}
+	}
+	p.taken = append(p.taken, tally{ch.ID, 1})
+}
+
+// full tells whether the channel has had all the attempts of a request that its
+// settings allow.
+func (p *Plan) full(ch *realm.Channel) bool {
+	if ch.Settings.Attempts == 0 {
+		return false
+	}
+	i := slices.IndexFunc(p.taken, func(t tally) bool { return t.channel == ch.ID })
+	return i >= 0 && p.taken[i].count >= ch.Settings.Attempts
+}
+
+// release gives the present attempt's slot back, and to whoever waits for it.
+func (p *Plan) release(now time.Time) {
+	if !p.held {
+		return
+	}
+	s := p.s
+	p.held = false
+	for _, n := range [...]*node{p.now.channel.node, p.now.endpoint.node, p.now.credential.node} {
+		n.inFlight--
+	}
+	s.count(p.need.User, -1, 0)
+	for _, m := range p.probes {
+		m.breaker.probing = false
+	}
+	p.probes = p.probes[:0]
+	if p.retry {
+		p.retry = false
+		s.retrying--
+	}
+	s.serve(p.now.channel.node.id, now)
+}
+
+// Spent corrects the estimate of the present attempt's tokens, before Report.
+func (p *Plan) Spent(tokens int64, now time.Time) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	if p.held {
+		p.now.spend(tokens-p.need.Tokens, now)
+	}
+}
+
+func (c *choice) spend(tokens int64, now time.Time) {
+	for _, n := range [...]*node{c.channel.node, c.credential.node} {
+		if n.rates != nil && tokens != 0 {
+			n.rates.add(now, 0, tokens)
+		}
+	}
+}
+
+// Number is how many attempts were given.
+func (p *Plan) Number() int { return p.number }
