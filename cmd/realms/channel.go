@@ -7,32 +7,75 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"realms/internal/catalog"
 	"realms/internal/config"
 	"realms/internal/realm"
+	"realms/internal/server"
 	"realms/internal/store"
 )
 
 var channelListCommand = command{
-	name: "channel list", short: "list the channels",
-	setup: func(c *cli, _ *flag.FlagSet) action {
+	name: "channel list", short: "show how the channels are: what is out of use, until when and why",
+	long: `
+Of the running server it shows, for each credential: its state, its requests in
+flight, and of the last 5 and 60 minutes how many attempts succeeded and after
+what time their answers began, on average. The states:
+
+  out of use   the upstream refused the key; until it is mended
+  told         the upstream said when to come back; it is not asked before
+  open         it failed too often; asked only where nothing else is left
+  half-open    one request at a time tries whether that has passed
+  recovering   back, with little load at first
+
+What is said of a channel or an endpoint holds for everything below it. Without
+a server, or with --stored, it shows what is declared: groups and models too.`,
+	setup: func(c *cli, f *flag.FlagSet) action {
+		asJSON := f.Bool("json", false, "print everything as JSON")
+		stored := f.Bool("stored", false, "what the store holds, whether a server runs or not")
 		return func(ctx context.Context, args []string) error {
 			if err := noArgs(args); err != nil {
 				return err
 			}
-			return c.readStore(ctx, func(cfg config.Config, s *store.Store) error {
-				state, err := catalog.New(catalog.Options{Store: s}).State(ctx)
-				if err != nil {
-					return err
-				}
-				if _, err := newControl(cfg).health(ctx); errors.Is(err, errNoServer) {
-					fmt.Fprintln(c.stderr, "no server is running on this data directory; this is what the store holds:")
-				}
-				return c.showChannels(state)
-			})
+			return c.listChannels(ctx, *asJSON, *stored)
 		}
 	},
+}
+
+func (c *cli) listChannels(ctx context.Context, asJSON, stored bool) error {
+	cfg, err := c.loadConfig()
+	if err != nil {
+		return err
+	}
+	if !stored {
+		raw, err := newControl(cfg).channels(ctx)
+		switch {
+		case err == nil && asJSON:
+			return c.printJSON(raw)
+		case err == nil:
+			return c.showLive(raw)
+		case !errors.Is(err, errNoServer):
+			return err
+		}
+	}
+	return c.readConfigured(ctx, cfg, func(s *store.Store) error {
+		state, err := catalog.New(catalog.Options{Store: s}).State(ctx)
+		if err != nil {
+			return err
+		}
+		if !stored {
+			fmt.Fprintln(c.stderr, "no server is running on this data directory; this is what the store holds:")
+		}
+		kept := server.Channels{At: time.Now(), Channels: server.StoredChannels(state.Channels)}
+		if asJSON {
+			return c.printJSON(kept)
+		}
+		if err := c.showChannels(state); err != nil {
+			return err
+		}
+		return c.print(advice(&kept, c.again))
+	})
 }
 
 func (c *cli) showChannels(state *catalog.State) error {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -88,6 +89,11 @@ func (c *cli) readStore(ctx context.Context, fn func(cfg config.Config, s *store
 	if err != nil {
 		return err
 	}
+	return c.readConfigured(ctx, cfg, func(s *store.Store) error { return fn(cfg, s) })
+}
+
+// readConfigured is readStore for who has read the configuration already.
+func (c *cli) readConfigured(ctx context.Context, cfg config.Config, fn func(s *store.Store) error) error {
 	if err := c.requireStore(cfg); err != nil {
 		return err
 	}
@@ -102,7 +108,7 @@ func (c *cli) readStore(ctx context.Context, fn func(cfg config.Config, s *store
 		if err := s.CheckSchema(ctx); err != nil {
 			return err
 		}
-		return fn(cfg, s)
+		return fn(s)
 	})
 }
 
@@ -200,6 +206,27 @@ func (c *cli) table(rows [][]string) error {
 		}
 	}
 	return w.Flush()
+}
+
+// print writes lines.
+func (c *cli) print(lines []string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(c.stdout, line); err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+	}
+	return nil
+}
+
+// printJSON prints a value to be read by people and programs alike.
+func (c *cli) printJSON(v any) error {
+	e := json.NewEncoder(c.stdout)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
 }
 
 // shellQuote makes a text one word of a command line.

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"realms/internal/config"
+	"realms/internal/realm"
+	"realms/internal/server"
 )
 
 // control speaks to the server that runs on the same data directory, through its
@@ -67,6 +69,44 @@ func (c *control) testChannel(ctx context.Context, name, model string) (*testRes
 	var r testResult
 	path := "/channels/" + url.PathEscape(name) + "/test?model=" + url.QueryEscape(model)
 	return &r, c.call(ctx, testPatience, http.MethodPost, path, &r)
+}
+
+// channels is the live state, a server.Channels, as the server gave it.
+func (c *control) channels(ctx context.Context) (json.RawMessage, error) {
+	var raw json.RawMessage
+	err := c.call(ctx, controlPatience, http.MethodGet, "/channels", &raw)
+	return raw, err
+}
+
+// state is what channels tells, read.
+func (c *control) state(ctx context.Context) (*server.Channels, error) {
+	raw, err := c.channels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return readChannels(raw)
+}
+
+func readChannels(raw json.RawMessage) (*server.Channels, error) {
+	var all server.Channels
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return nil, fmt.Errorf("read the server's answer: %w", err)
+	}
+	return &all, nil
+}
+
+// mend makes the server forget what it holds against a channel, or against its
+// credentials of a name.
+func (c *control) mend(ctx context.Context, name, credential string) (*server.Mended, error) {
+	var m server.Mended
+	path := "/channels/" + url.PathEscape(name) + "/mend?credential=" + url.QueryEscape(credential)
+	return &m, c.call(ctx, controlPatience, http.MethodPost, path, &m)
+}
+
+// story is a request's, as the server gave it.
+func (c *control) story(ctx context.Context, id realm.RequestID) (*server.Story, error) {
+	var s server.Story
+	return &s, c.call(ctx, controlPatience, http.MethodGet, "/requests/"+id.String(), &s)
 }
 
 func (c *control) call(ctx context.Context, patience time.Duration, method, path string, into any) error {

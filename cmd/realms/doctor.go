@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"time"
 
 	"realms/internal/catalog"
@@ -52,6 +53,9 @@ func (d *doctor) run(ctx context.Context) {
 	d.clock()
 	if state != nil {
 		d.catalogue(state)
+		if running && len(state.Channels) > 0 {
+			d.live(ctx)
+		}
 		d.upstreams(ctx, state)
 	}
 }
@@ -155,8 +159,8 @@ func (d *doctor) catalogue(state *catalog.State) {
 		for _, ep := range ch.Endpoints {
 			for _, cr := range ep.Credentials {
 				if cr.State != realm.CredentialOK {
-					d.bad("channels", "the credential %q of channel %q is out of use since %s (%s): give it a new api_key with apply",
-						cr.Name, ch.Name, moment(cr.StateSince, "long ago"), cr.StateReason)
+					d.bad("channels", "the credential %q of channel %q is out of use since %s (%s): give it a new api_key with apply, or put it back with %s",
+						cr.Name, ch.Name, moment(cr.StateSince, "long ago"), cr.StateReason, d.c.again("channel mend "+shellQuote(ch.Name)+" "+shellQuote(cr.Name)))
 				}
 			}
 		}
@@ -167,6 +171,41 @@ func (d *doctor) catalogue(state *catalog.State) {
 			d.note("channels", "the channel %q offers no model", ch.Name)
 		}
 	}
+}
+
+// live says which channels the running server does not use, or not fully.
+func (d *doctor) live(ctx context.Context) {
+	all, err := newControl(d.cfg).state(ctx)
+	if err != nil {
+		d.bad("channels", "the server does not say how they are: %s", err)
+		return
+	}
+	var away, hurt []string
+	for _, ch := range all.Channels {
+		switch {
+		case !ch.Enabled:
+		case !usable(&ch):
+			away = append(away, ch.Name)
+		case marked(&ch) || outOfUse(&ch):
+			hurt = append(hurt, ch.Name)
+		}
+	}
+	look := d.c.again("channel list")
+	switch {
+	case len(away) > 0:
+		d.bad("channels", "%s: not usable now%s; %s says until when and why", strings.Join(away, ", "), also(hurt), look)
+	case len(hurt) > 0:
+		d.note("channels", "%s: partly out of use now; %s says until when and why", strings.Join(hurt, ", "), look)
+	default:
+		d.ok("channels", "nothing is out of use")
+	}
+}
+
+func also(hurt []string) string {
+	if len(hurt) == 0 {
+		return ""
+	}
+	return ", partly: " + strings.Join(hurt, ", ")
 }
 
 // address tells whether a server runs, and if not, whether one could.

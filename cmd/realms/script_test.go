@@ -7,17 +7,21 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"realms/internal/catalog"
 	"realms/internal/config"
 	"realms/internal/server"
+	"realms/internal/store"
 )
 
 func TestMain(m *testing.M) {
@@ -41,6 +45,10 @@ func TestScripts(t *testing.T) {
 			"await":  await,
 			"ask":    ask,
 			"replay": replay,
+
+			"upstream":   upstream,
+			"eventually": eventually,
+			"outofuse":   outOfUseUntilMended,
 
 			"awaitline": awaitLine,
 			"emptydir":  emptyDir,
@@ -91,8 +99,64 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// upstream NAME STATUS [CODE]: is a provider for the rest of the scenario, whose
+// base URL is put into the variable. It answers chats with a greeting (200) or an
+// error of the code, and limits for ten minutes (429).
+func upstream(ts *testscript.TestScript, _ bool, args []string) {
+	status, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	answer := `{"id": "1", "object": "chat.completion", "created": 1, "model": "upstream", "choices": [{"index": 0, "finish_reason": "stop",
+		"message": {"role": "assistant", "content": "Hello!"}}], "usage": {"prompt_tokens": 12, "completion_tokens": 3, "total_tokens": 15}}`
+	if status != http.StatusOK {
+		answer = `{"error": {"message": "It says ` + args[2] + `", "type": "error", "code": "` + args[2] + `"}}`
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if status == http.StatusTooManyRequests {
+			w.Header().Set("Retry-After", "600")
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer) // the relay may be gone
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv(args[0], s.URL+"/v1")
+}
+
+// eventually PATTERN PROGRAM [ARGS]: runs the program until what it prints holds
+// the pattern: rows are written, and states stored, a moment after an answer.
+func eventually(ts *testscript.TestScript, _ bool, args []string) {
+	pattern, end := regexp.MustCompile("(?m)"+args[0]), time.Now().Add(10*time.Second)
+	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+		err := ts.Exec(args[1], args[2:]...)
+		if err == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("waited in vain for %q in:\n%s", args[0], ts.ReadFile("stdout"))
+		}
+	}
+}
+
+// outofuse DIR CHANNEL REASON: does to the channel's credentials what the server
+// does to one that its upstream refuses for good.
+func outOfUseUntilMended(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cfg := context.Background(), config.Config{DataDir: filepath.Join(ts.Getenv("WORK"), args[0])}
+	s, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN()})
+	ts.Check(err)
+	defer func() { ts.Check(s.Close()) }()
+	service := catalog.New(catalog.Options{Store: s})
+	state, err := service.State(ctx)
+	ts.Check(err)
+	for _, ep := range state.Channel(args[1]).Endpoints {
+		for _, cr := range ep.Credentials {
+			ts.Check(service.CredentialOutOfUse(ctx, cr, args[2]))
+		}
+	}
+	newControl(cfg).poke(ctx)
+}
+
 // ask METHOD PATH [BODY]: asks the server at ADDR with TOKEN; stdout is the
-// status and the body. It asks again for up to a second while STATUS is set and
+// status and the body, REQUEST_ID the request's. It asks again for up to a second while STATUS is set and
 // the status is another, because changes take so long to be seen.
 func ask(ts *testscript.TestScript, _ bool, args []string) {
 	want := ts.Getenv("STATUS")
@@ -120,6 +184,7 @@ func askOnce(ts *testscript.TestScript, args []string) (status, body string) {
 	defer func() { _ = resp.Body.Close() }() // read to its end
 	data, err := io.ReadAll(resp.Body)
 	ts.Check(err)
+	ts.Setenv("REQUEST_ID", resp.Header.Get("X-Request-Id"))
 	return resp.Status, string(data)
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"realms/internal/account"
 	"realms/internal/catalog"
+	"realms/internal/cluster"
 	"realms/internal/config"
 	"realms/internal/gateway"
 	"realms/internal/limit"
@@ -29,27 +30,26 @@ import (
 	"realms/internal/usage"
 )
 
-// maxWait is how long a request may wait for its last resort while the client is
-// there; Codex ignores most Retry-After headers.
-const maxWait = 5 * time.Second
-
 // App is every piece of a Realms process, built and loaded, not yet listening.
 type App struct {
-	Config   config.Config
-	Log      *slog.Logger
-	Registry *prometheus.Registry
-	Store    *store.Store
-	Accounts *account.Service
-	Catalog  *catalog.Service
-	Settings *settings.Service
-	Objects  *usage.Objects
-	Usage    *usage.Recorder
-	Upstream *upstream.Executor
-	Gateway  *gateway.Gateway
-	Watcher  *store.Watcher
+	Config    config.Config
+	Log       *slog.Logger
+	Registry  *prometheus.Registry
+	Store     *store.Store
+	Accounts  *account.Service
+	Catalog   *catalog.Service
+	Settings  *settings.Service
+	Objects   *usage.Objects
+	Usage     *usage.Recorder
+	Scheduler *scheduler.Scheduler
+	Cluster   *cluster.Cluster
+	Upstream  *upstream.Executor
+	Gateway   *gateway.Gateway
+	Watcher   *store.Watcher
 
-	ready chan struct{}
-	addr  string
+	health *healthLog
+	ready  chan struct{}
+	addr   string
 }
 
 // Open builds the pieces over the configured store and loads them. A store that
@@ -62,14 +62,16 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error
 	}
 	a := &App{Config: cfg, Log: log, Store: st, Registry: prometheus.NewRegistry(), ready: make(chan struct{})}
 	a.Registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	a.build()
+	if err := a.build(ctx); err != nil {
+		return nil, joinClose(err, st)
+	}
 	if err := a.load(ctx); err != nil {
 		return nil, fmt.Errorf("load: %w", joinClose(err, st))
 	}
 	return a, nil
 }
 
-func (a *App) build() {
+func (a *App) build(ctx context.Context) error {
 	cfg := a.Config
 	a.Accounts = account.New(account.Options{Store: a.Store, Log: a.Log})
 	a.Catalog = catalog.New(catalog.Options{Store: a.Store, Log: a.Log})
@@ -83,22 +85,29 @@ func (a *App) build() {
 			ConnectTimeout: cfg.Relay.Timeouts.Connect,
 		}),
 	})
+	if err := a.buildScheduler(); err != nil {
+		return err
+	}
+	secret, err := a.Settings.InstanceSecret(ctx)
+	if err != nil {
+		return fmt.Errorf("read the installation's secret: %w", err)
+	}
 	a.Gateway = gateway.New(gateway.Options{
-		Accounts:  a.Accounts,
-		Catalog:   a.Catalog,
-		Settings:  a.Settings,
-		Scheduler: &scheduler.Scheduler{Rand: rand.IntN, MaxWait: maxWait},
-		Upstream:  a.Upstream,
-		Usage:     a.Usage,
-		Objects:   a.Objects,
+		Accounts:     a.Accounts,
+		Catalog:      a.Catalog,
+		Settings:     a.Settings,
+		Scheduler:    a.Scheduler,
+		Upstream:     a.Upstream,
+		Usage:        a.Usage,
+		Objects:      a.Objects,
+		FindSession:  a.Cluster.Bound,
+		PseudonymKey: secret,
 		Limits: gateway.Limits{
 			BodyBytes:  int64(cfg.Limits.BodyBytes),
 			BodyMemory: limit.NewBytes(int64(cfg.Limits.BodyMemory)),
 			EventBytes: int(cfg.Limits.EventBytes),
 		},
 		Relay: gateway.Relay{
-			Attempts:     cfg.Relay.Attempts,
-			FailoverTime: cfg.Relay.FailoverTime,
 			SilentCommit: cfg.Relay.SilentCommit,
 			KeepAlive:    cfg.Relay.KeepAlive,
 			Connect:      cfg.Relay.Timeouts.Connect,
@@ -111,6 +120,41 @@ func (a *App) build() {
 		Log:      a.Log,
 		Registry: a.Registry,
 	})
+	return nil
+}
+
+// buildScheduler makes the scheduler and what ties it to other processes.
+func (a *App) buildScheduler() (err error) {
+	relay := a.Config.Relay
+	a.health = newHealthLog(a)
+	a.Cluster, err = cluster.New(cluster.Options{
+		URL:     a.Config.Redis.URL.Reveal(),
+		Prefix:  a.Config.Redis.Prefix,
+		Hear:    func(c realm.Cooldown) { a.Scheduler.Hear(c, time.Now()) },
+		Loads:   func() map[realm.ID]realm.Load { return a.Scheduler.Loads(time.Now()) },
+		Others:  func(loads map[realm.ID]realm.Load) { a.Scheduler.SetOthers(loads, time.Now()) },
+		Changed: func() { a.Watcher.Poke() },
+		Log:     a.Log, Registry: a.Registry,
+	})
+	if err != nil {
+		return err
+	}
+	a.Scheduler = scheduler.New(scheduler.Options{
+		Rand: rand.IntN,
+		Policy: scheduler.Policy{
+			Attempts:     relay.Attempts,
+			FailoverTime: relay.FailoverTime,
+			RetryShare:   relay.RetryShare,
+			MaxWait:      relay.MaxWait,
+			QueueSize:    relay.Queue.Waiting,
+			QueueTime:    relay.Queue.Time,
+		},
+		Tell:     a.Cluster.Tell,
+		Bind:     func(key realm.RouteKey, cr realm.ID) { a.Cluster.Bind(key, cr, scheduler.StickyTime) },
+		OutOfUse: a.health.outOfUse,
+		Note:     a.health.note,
+	})
+	return nil
 }
 
 // load reads what the hot path answers from, and places the watcher before it so
@@ -127,6 +171,7 @@ func (a *App) load(ctx context.Context) error {
 }
 
 func (a *App) reload(ctx context.Context) error {
+	defer func() { a.Upstream.Retain(a.Catalog.Snapshot()) }()
 	for _, load := range []func(context.Context) error{a.Settings.Load, a.Catalog.Load, a.Accounts.Load} {
 		if err := load(ctx); err != nil {
 			return err
@@ -136,12 +181,19 @@ func (a *App) reload(ctx context.Context) error {
 }
 
 func (a *App) applyChanges(ctx context.Context, changes []store.Change) error {
+	defer func() { a.Upstream.Retain(a.Catalog.Snapshot()) }()
 	for _, apply := range []func(context.Context, []store.Change) error{a.Settings.Apply, a.Catalog.Apply, a.Accounts.Apply} {
 		if err := apply(ctx, changes); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// changed has this process and the others read at once what somebody has written.
+func (a *App) changed() {
+	a.Watcher.Poke()
+	a.Cluster.Announce()
 }
 
 func (a *App) insertRecords(ctx context.Context, batch []realm.RequestRecord) error {

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"realms/internal/realm"
-	"realms/internal/store"
+	"realms/internal/scheduler"
 	"realms/internal/version"
 )
 
@@ -24,14 +24,24 @@ import (
 type control struct {
 	app *App
 	srv *http.Server
+	// channels is what the scheduler knows now; mend makes it forget what it holds
+	// against a channel, or against one of its credentials (0: everything).
+	channels func() []scheduler.ChannelState
+	mend     func(channel, credential realm.ID)
 }
 
 func (a *App) controlServer() *control {
-	c := &control{app: a}
+	c := &control{
+		app:      a,
+		channels: func() []scheduler.ChannelState { return a.Scheduler.State(a.Catalog.Snapshot(), time.Now()) },
+		mend:     func(channel, credential realm.ID) { a.Scheduler.Mend(a.Catalog.Snapshot(), channel, credential, time.Now()) },
+	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", c.health)
 	mux.HandleFunc("POST /changes", c.changes)
+	mux.HandleFunc("GET /channels", c.listChannels)
 	mux.HandleFunc("POST /channels/{name}/test", c.testChannel)
+	mux.HandleFunc("POST /channels/{name}/mend", c.mendChannel)
 	mux.HandleFunc("GET /requests/{id}", c.request)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(a.Registry, promhttp.HandlerOpts{}))
 	c.srv = &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout}
@@ -75,13 +85,13 @@ func (c *control) stop() { _ = c.srv.Close() } // the process is leaving
 func (c *control) health(w http.ResponseWriter, _ *http.Request) {
 	reply(w, http.StatusOK, map[string]any{
 		"status": "ok", "version": version.String(), "addr": c.app.addr,
-		"catalogue_version": c.app.Catalog.Snapshot().Version,
+		"catalogue_version": c.app.Catalog.Snapshot().Version, "cluster": c.app.Cluster.State(),
 	})
 }
 
 // changes makes what a command has just written known at once.
 func (c *control) changes(w http.ResponseWriter, _ *http.Request) {
-	c.app.Watcher.Poke()
+	c.app.changed()
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -102,15 +112,12 @@ func (c *control) request(w http.ResponseWriter, r *http.Request) {
 		replyError(w, realm.Invalid("id", err.Error()))
 		return
 	}
-	rec, err := c.app.Store.Read().Requests.Get(r.Context(), id)
-	if errors.Is(err, store.ErrNotFound) {
-		err = &realm.Error{Code: realm.CodeNotFound, Message: "no request has this id; its row is written up to a second after its end"}
-	}
+	story, err := ReadStory(r.Context(), c.app.Store, id)
 	if err != nil {
 		replyError(w, err)
 		return
 	}
-	reply(w, http.StatusOK, rec)
+	reply(w, http.StatusOK, story)
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

@@ -54,6 +54,9 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() error { return a.Usage.Run(background) })
 	work.Go(func() error { return ignoreCancel(a.Watcher.Run(background)) })
 	work.Go(func() error { return a.deleteOldRows(background) })
+	work.Go(func() error { return a.health.run(background) })
+	work.Go(func() error { return ignoreCancel(a.Cluster.Run(background)) })
+	work.Go(func() error { return a.Gateway.Probe(background) })
 	if err := control.start(ctx, &work); err != nil {
 		a.Log.Warn("no control socket: commands see changes within half a second only", "error", err)
 	}
