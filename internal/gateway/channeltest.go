@@ -45,17 +45,9 @@ func (g *Gateway) TestChannel(ctx context.Context, channel, model string) (*Test
 	}
 	begun := time.Now()
 	result := &TestResult{Model: name}
-	ex := &upstream.Exchange{
-		Attempt: realm.Attempt{Number: 1, Channel: ch, Endpoint: cr.Endpoint, Credential: cr, Model: up},
-		API:     op.API, Method: op.Method, Path: op.Path, ContentType: "application/json",
-		Body: io.NopCloser(bytes.NewReader(body)), Length: int64(len(body)),
-	}
-	ex.Timeouts = g.o.Relay.timeouts(&ex.Attempt, false)
-	res, f := g.o.Upstream.Do(ctx, ex)
-	if f == nil {
-		f = g.testAnswer(op, ex, res)
-		result.Status = res.Status
-	}
+	a := realm.Attempt{Number: 1, Channel: ch, Endpoint: cr.Endpoint, Credential: cr, Model: up}
+	status, f := g.askOnce(ctx, &a, op, body, g.o.Relay.timeouts(&a, false))
+	result.Status = status
 	result.LatencyMS = time.Since(begun).Milliseconds()
 	if f == nil {
 		result.OK = true
@@ -71,6 +63,20 @@ func (g *Gateway) TestChannel(ctx context.Context, channel, model string) (*Test
 		result.Error += ": " + oneLine(f.Outcome.Err.Error())
 	}
 	return result, nil
+}
+
+// askOnce makes one exchange of a request of ours. The status is the upstream's
+// where an answer came that says it is well.
+func (g *Gateway) askOnce(ctx context.Context, a *realm.Attempt, op *openai.Operation, body []byte, limits upstream.Timeouts) (int, *upstream.Failure) {
+	ex := &upstream.Exchange{
+		Attempt: *a, API: op.API, Method: op.Method, Path: op.Path, ContentType: "application/json",
+		Body: io.NopCloser(bytes.NewReader(body)), Length: int64(len(body)), Timeouts: limits,
+	}
+	res, f := g.o.Upstream.Do(ctx, ex)
+	if f != nil {
+		return 0, f
+	}
+	return res.Status, g.testAnswer(op, ex, res)
 }
 
 // testModel finds the public and the upstream's name to ask for.

@@ -47,6 +47,7 @@ type exchange struct {
 
 	mu        sync.Mutex
 	committed bool
+	silent    bool // committed before the upstream had produced anything
 	lastWrite time.Time
 }
 
@@ -92,7 +93,9 @@ func (x *exchange) read() error {
 // begin commits the answer. From here on no other upstream is asked.
 func (x *exchange) begin() {
 	x.committed = true
-	x.plan.Committed(time.Now())
+	if !x.silent {
+		x.plan.Committed(time.Now())
+	}
 	if x.deadline != nil {
 		x.deadline.Stop()
 	}

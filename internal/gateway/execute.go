@@ -18,6 +18,10 @@ func (x *exchange) execute(ctx context.Context) {
 	x.g.o.Scheduler.Begin(&x.plan, x.snap, x.need, time.Now())
 	defer func() { x.plan.Close(time.Now()) }()
 	for {
+		if ctx.Err() != nil {
+			x.gone(ctx)
+			return
+		}
 		step := x.plan.Next(time.Now())
 		switch step.Kind {
 		case scheduler.StepAttempt:
@@ -60,7 +64,9 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 	begun := time.Now()
 	ex := x.exchangeFor(&a)
 	ex.FreshConn = a.Number > 1 && len(x.tries) > 0 && x.tries[len(x.tries)-1].Cause == realm.CauseStaleConn
-	res, f := x.g.o.Upstream.Do(ctx, ex)
+	up, done := upstreamContext(ctx, a.Channel)
+	defer done()
+	res, f := x.g.o.Upstream.Do(up, ex)
 	try := realm.AttemptRecord{
 		Number: a.Number, StartedAt: begun, Channel: a.Channel.ID, Endpoint: a.Endpoint.ID,
 		Credential: a.Credential.ID, Model: a.Model,
@@ -157,6 +163,9 @@ func (x *exchange) exhausted() {
 		return
 	}
 	v := x.plan.Verdict(time.Now())
+	if v.Spent != "" {
+		x.g.metrics.spent.WithLabelValues(string(v.Spent)).Inc()
+	}
 	x.fail(x.nothingLeft(&v), realm.EndedFailed, x.lastCause())
 }
 

@@ -22,7 +22,7 @@ import (
 	"realms/internal/usage"
 )
 
-// Options makes a Gateway. Every field is needed.
+// Options makes a Gateway. Every field is needed but for FindSession.
 type Options struct {
 	Accounts  *account.Service
 	Catalog   *catalog.Service
@@ -33,11 +33,15 @@ type Options struct {
 	Objects   *usage.Objects
 	Limits    Limits
 	Relay     Relay
+	// FindSession asks other processes which credential a session is bound to; nil:
+	// there are none.
+	FindSession func(context.Context, realm.RouteKey) (realm.ID, bool)
 	// SelfMode: one owner, so ids that Realms has not seen may pass and the
 	// upstream's rate-limit headers are the owner's to see.
-	SelfMode bool
-	Log      *slog.Logger
-	Registry prometheus.Registerer
+	SelfMode     bool
+	PseudonymKey []byte // keys the hash that stands for a user upstream
+	Log          *slog.Logger
+	Registry     prometheus.Registerer
 }
 
 // Limits bound what one request and all of them may hold.
@@ -47,10 +51,9 @@ type Limits struct {
 	EventBytes int          // of one event of a stream
 }
 
-// Relay holds the times and counts of data-plane.md, "Routing" and "Streaming".
+// Relay holds the times of data-plane.md, "Routing" and "Streaming". A channel may
+// have its own timeouts.
 type Relay struct {
-	Attempts     int           // of one request at most
-	FailoverTime time.Duration // no attempt but the second starts later than this
 	SilentCommit time.Duration // from the request's start; 0: never
 	KeepAlive    time.Duration // of silence before a keep-alive
 	Connect      time.Duration

@@ -22,6 +22,17 @@ func (x *exchange) report(o *realm.Outcome) {
 	x.plan.Report(o, firstByte, time.Now())
 }
 
+// spoke tells the scheduler that the upstream has produced something after all,
+// where silence had committed its answer before.
+func (x *exchange) spoke() {
+	x.mu.Lock()
+	silent := x.silent
+	x.mu.Unlock()
+	if silent {
+		x.plan.Committed(time.Now())
+	}
+}
+
 // reportEnd tells the scheduler of an attempt whose answer has gone out.
 func (x *exchange) reportEnd(rec *realm.RequestRecord) {
 	if x.plan.Number() == 0 {

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -42,7 +45,56 @@ func (x *exchange) rewrite(a *realm.Attempt) openai.Rewrite {
 	} else {
 		rw.Compat = openai.Preset(a.Model)
 	}
+	// What another account has encrypted none but that one can read; and once an
+	// upstream has refused it, no other is asked with it.
+	rw.DropEncrypted = a.Leaves || slices.Contains(x.dropped, openai.EncryptedContent)
+	s := &a.Channel.Settings
+	rw.ServiceTier, rw.Store, rw.SafetyIdentifier = s.ServiceTier, s.Store, s.SafetyIdentifier
+	if s.SafetyIdentifier == realm.SafetyHMAC {
+		rw.SafetyText = x.g.pseudonym(x.principal.UserID)
+	}
+	rw.Edits = editsFor(s.BodyEdits, x.need.Model)
 	return rw
+}
+
+// pseudonym stands for a user upstream: the same each time, and of no use to
+// whoever has not the key. Empty without a key.
+func (g *Gateway) pseudonym(user realm.ID) string {
+	if len(g.o.PseudonymKey) == 0 {
+		return ""
+	}
+	mac := hmac.New(sha256.New, g.o.PseudonymKey)
+	_, _ = mac.Write([]byte(user.String())) // a hash never fails
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// editsFor is those of a channel's edits that a public model's name has. The list
+// itself is given where that is all of them.
+func editsFor(all []realm.BodyEdit, model string) []realm.BodyEdit {
+	applies := func(e realm.BodyEdit) bool { return len(e.Models) == 0 || slices.ContainsFunc(e.Models, fits(model)) }
+	for i := range all {
+		if applies(all[i]) {
+			continue
+		}
+		some := slices.Clone(all[:i])
+		for _, e := range all[i+1:] {
+			if applies(e) {
+				some = append(some, e)
+			}
+		}
+		return some
+	}
+	return all
+}
+
+// fits tells whether a name, or a pattern that ends in a star, means the model.
+func fits(model string) func(string) bool {
+	return func(pattern string) bool {
+		if prefix, ok := strings.CutSuffix(pattern, realm.AnyModel); ok {
+			return strings.HasPrefix(model, prefix)
+		}
+		return model == pattern
+	}
 }
 
 const fieldStreamOptions = "stream_options"

@@ -26,6 +26,7 @@ func (x *exchange) bindSession() {
 	}
 	if name != "" {
 		x.need.Session = routeKey(x.principal.UserID, name)
+		x.need.Hard = x.req.HasCompaction // no other account can read what it holds
 	}
 }
 

@@ -32,6 +32,7 @@ func (s *stream) tick() {
 	silent := x.g.o.Relay.SilentCommit
 	switch {
 	case !x.committed && silent > 0 && now.Sub(x.started) >= silent:
+		x.silent = true
 		_ = s.send([]byte(": waiting\n\n")) // a client that is gone is found by its context
 	case x.committed && !s.midEvent && now.Sub(x.lastWrite) >= x.g.o.Relay.KeepAlive:
 		x.lastWrite = now

@@ -32,6 +32,8 @@ type stream struct {
 	sc    *sse.Scanner
 	state openai.StreamState
 	known bool // the response's id is remembered
+	// drains: when the client leaves, the rest is read for its usage.
+	drains bool
 
 	from, to int  // the range of the scanner's buffer to be written next
 	output   bool // something substantive came: commit with this round
@@ -47,7 +49,10 @@ type stream struct {
 }
 
 func (x *exchange) relayStream(ctx context.Context, ex *upstream.Exchange, res *upstream.Response) *upstream.Failure {
-	s := &stream{x: x, res: res, ex: ex, sc: sse.NewScanner(res.Body, x.g.o.Limits.EventBytes)}
+	s := &stream{
+		x: x, res: res, ex: ex, sc: sse.NewScanner(res.Body, x.g.o.Limits.EventBytes),
+		drains: drains(ex.Attempt.Channel),
+	}
 	choices := 1
 	if x.req != nil {
 		choices = x.req.Choices
@@ -58,6 +63,10 @@ func (x *exchange) relayStream(ctx context.Context, ex *upstream.Exchange, res *
 	defer s.close()
 	for {
 		err := s.sc.Fill()
+		if s.drains && clientLeft(ctx) {
+			s.gone()
+			return nil
+		}
 		f, done := s.round()
 		if f != nil || done {
 			return f
@@ -118,6 +127,7 @@ func (s *stream) produced() {
 	if !s.output {
 		s.output = true
 		s.res.Started()
+		s.x.spoke()
 	}
 }
 
@@ -165,6 +175,9 @@ func (s *stream) flush() bool {
 // gone ends the stream of a client that does not take its bytes.
 func (s *stream) gone() {
 	s.seal()
+	if s.drains {
+		s.readOn()
+	}
 	s.x.noteUsage(s.state.Usage())
 	s.x.rec.Status = s.res.Status
 	s.x.clientGone()

@@ -97,6 +97,10 @@ func (x *exchange) relayWhole(ctx context.Context, ex *upstream.Exchange, res *u
 	}
 	x.noteUsage(a.Usage)
 	x.keepObjects(a.ID, a.OutputIDs)
+	if clientLeft(ctx) {
+		x.clientGone() // the answer was read to its end for its usage
+		return nil
+	}
 	x.finish(res.Status, realm.EndedCompleted, causeOf(a.Empty))
 	x.begin()
 	x.client.Begin(res.Status, res.Header, false, int64(len(answer.buf)))

@@ -64,8 +64,9 @@ type node struct {
 	shares *shares    // of a credential; nil until it was asked
 }
 
-// newBoard lays a snapshot out. What prev knows of the same parts stays known.
-func newBoard(snap *realm.Snapshot, prev *board) *board {
+// newBoard lays a snapshot out. What prev knows of the same parts stays known;
+// their limits become the snapshot's if it is the latest.
+func newBoard(snap *realm.Snapshot, prev *board, latest bool) *board {
 	b := &board{
 		snap:        snap,
 		channels:    make([]boardChannel, len(snap.Channels())),
@@ -75,11 +76,17 @@ func newBoard(snap *realm.Snapshot, prev *board) *board {
 	for i, ch := range snap.Channels() {
 		bc := &b.channels[i]
 		bc.ch = ch
-		bc.node = b.node(ch.ID, ch.Settings.Limits, prev)
+		bc.node = b.node(ch.ID, prev)
+		if latest {
+			bc.node.limit(ch.Settings.Limits)
+		}
 		for _, ep := range ch.Endpoints {
-			en := b.node(ep.ID, realm.Limits{}, prev)
+			en := b.node(ep.ID, prev)
 			for _, cr := range ep.Credentials {
-				cn := b.node(cr.ID, cr.Limits, prev)
+				cn := b.node(cr.ID, prev)
+				if latest {
+					cn.limit(cr.Limits)
+				}
 				if cr.Usable() {
 					bc.add(ep, en, cr, cn)
 				}
@@ -120,7 +127,7 @@ func (b *board) find(bc *boardChannel) {
 	}
 }
 
-func (b *board) node(id realm.ID, limits realm.Limits, prev *board) *node {
+func (b *board) node(id realm.ID, prev *board) *node {
 	var n *node
 	if prev != nil {
 		n = prev.nodes[id]
@@ -128,6 +135,12 @@ func (b *board) node(id realm.ID, limits realm.Limits, prev *board) *node {
 	if n == nil {
 		n = &node{id: id}
 	}
+	b.nodes[id] = n
+	return n
+}
+
+// limit sets the limits; what was counted for others stays.
+func (n *node) limit(limits realm.Limits) {
 	switch {
 	case limits.IsZero():
 		n.rates = nil
@@ -136,25 +149,24 @@ func (b *board) node(id realm.ID, limits realm.Limits, prev *board) *node {
 	default:
 		n.rates.limits = limits
 	}
-	b.nodes[id] = n
-	return n
 }
 
 // adopt is the board of a snapshot. A newer one than any before takes their
 // place, and what was known of parts that were changed is forgotten.
-func (s *Scheduler) adopt(snap *realm.Snapshot) *board {
+func (s *Scheduler) adopt(snap *realm.Snapshot, now time.Time) *board {
 	if snap == s.board.snap {
 		return s.board
 	}
-	next := newBoard(snap, s.board)
 	if snap.Version < s.board.snap.Version {
-		return next // of a request that has waited since; it is the last to ask for it
+		return newBoard(snap, s.board, false) // of a request that read it before it was replaced
 	}
+	next := newBoard(snap, s.board, true)
 	changed := s.board.changed(next)
 	s.board = next
 	if len(changed) > 0 {
 		s.forget(changed)
 	}
+	s.serveAll(now)
 	return next
 }
 
@@ -199,7 +211,7 @@ func (s *Scheduler) forget(ids map[realm.ID]bool) {
 
 // Mend forgets what is held against a channel, all its endpoints and credentials
 // included, or against one credential of it.
-func (s *Scheduler) Mend(snap *realm.Snapshot, channel, credential realm.ID) {
+func (s *Scheduler) Mend(snap *realm.Snapshot, channel, credential realm.ID, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	ids := map[realm.ID]bool{}
@@ -223,24 +235,5 @@ func (s *Scheduler) Mend(snap *realm.Snapshot, channel, credential realm.ID) {
 		})
 	}
 	s.forget(ids)
-}
-
-// Hear takes in what another process was told.
-func (s *Scheduler) Hear(c realm.Cooldown, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	owner := s.board.nodes[c.ID]
-	if owner == nil {
-		return // not of this version of the catalogue
-	}
-	k := markKey{c.Scope, c.ID, c.Name}
-	if c.Until.IsZero() {
-		s.marks.deleteIf(func(other markKey, _ *mark) bool { return other == k })
-		return
-	}
-	m := s.mark(k, owner)
-	if c.Until.After(m.told) && now.Before(c.Until) {
-		m.told, m.cause, m.set, m.shared = c.Until, c.Cause, now, true
-		m.trouble()
-	}
+	s.serveAll(now)
 }

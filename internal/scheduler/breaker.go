@@ -84,6 +84,9 @@ func (b *breaker) halfOpen(now time.Time) bool {
 // failed notes a failure, in halves; began is the attempt's. It tells whether the
 // breaker has opened by it. spread is in [-1, 1).
 func (b *breaker) failed(now, began time.Time, halves int32, probe bool, spread float64) bool {
+	if began.Before(b.closed) {
+		return false // it says nothing of what is since
+	}
 	b.results.add(now, halves)
 	if halves > 1 {
 		b.row++
@@ -93,8 +96,6 @@ func (b *breaker) failed(now, began time.Time, halves int32, probe bool, spread 
 		return false // known: what was under way, or had no other choice
 	case b.isOpen:
 		// The probe has failed.
-	case began.Before(b.closed):
-		return false // it began before the upstream recovered
 	case b.row < failuresInARow && !b.results.half(now):
 		return false
 	default:

@@ -17,37 +17,51 @@ const (
 	behind = 4
 )
 
-// choose finds the next attempt, or what to wait for. What may be asked at once
-// comes first, in the order of groups, session, priority, weight and load; then,
-// where nothing is left of these, what is only our own caution: recovering ones,
-// credentials beside one that has failed, a slot to wait for, an open breaker;
-// then an upstream's own time; last, what failed by a fault that may have passed.
+// choose finds the next attempt, or what to wait for: what may be asked now, else
+// an upstream's own time, or what failed by a fault that may have passed.
 func (p *Plan) choose(now time.Time) Step {
 	var found survey
+	c, static := p.pick(now, &found)
+	switch {
+	case c.ok():
+		step := p.ask(c, now)
+		p.static = p.static || static && step.Kind == StepAttempt
+		return step
+	case found.full+found.fullOpen > 0 && p.mayQueue():
+		return p.enqueue(found.channels, now)
+	default:
+		return p.later(&found, now)
+	}
+}
+
+// pick finds what may be asked now. What nothing speaks against comes first, in the
+// order of groups, session, priority, weight and load; then, where nothing is left
+// of these, what is only our own caution: recovering ones, credentials beside one
+// that has failed, and an open breaker, unless a slot of something sound is worth
+// waiting for.
+func (p *Plan) pick(now time.Time, found *survey) (c choice, static bool) {
 	for _, group := range p.need.Groups {
-		if c := p.fromGroup(group, now, &found); c.ok() {
-			return p.ask(c, now)
+		if c := p.fromGroup(group, now, found); c.ok() {
+			return c, false
 		}
 	}
 	switch {
 	case found.ramp.ok():
-		return p.ask(found.ramp, now)
+		return found.ramp, false
 	case found.peer.ok():
-		return p.ask(found.peer, now)
-	case found.full > 0 && p.mayQueue():
-		return p.enqueue(found.channels, now)
-	case found.open.ok() && !p.static:
-		step := p.ask(found.open, now)
-		p.static = step.Kind == StepAttempt
-		return step
+		return found.peer, false
+	case found.full > 0 && p.mayQueue() || p.static:
+		return choice{}, false
+	default:
+		return found.open, true
 	}
-	return p.later(&found, now)
 }
 
 // ask makes a choice the next attempt, unless too many requests are on a retry.
 func (p *Plan) ask(c choice, now time.Time) Step {
 	p.leaveQueue()
-	if p.spent = p.number > 0 && !p.mayRetry(); p.spent {
+	if p.number > 0 && !p.mayRetry() {
+		p.spent = BudgetRetries
 		return p.wait(now, retryPause)
 	}
 	p.retry = p.number > 0
@@ -79,6 +93,7 @@ func (p *Plan) spareLeft(now time.Time) bool {
 		return false
 	}
 	b := p.s.health(&p.spare, &p.need, now)
+	p.spare.limits(&b, p.need.Tokens, now)
 	return b.kind < blockOpen || b.kind == blockTold && !b.ever && !b.until.After(p.spareAt)
 }
 
@@ -145,7 +160,9 @@ func (p *Plan) fromSession(group realm.ID, route *realm.Route, now time.Time) ch
 	}
 	cand := candidateOf(route, at.channel.ch)
 	if cand == nil || !p.mayAsk(at.channel.ch) {
-		return choice{} // not of this request: the session keeps it for others
+		// Not for this request: the session keeps it for others, if it may have it.
+		p.yielded = p.yielded || !at.channel.ch.Enabled || !p.reaches(at.channel.ch)
+		return choice{}
 	}
 	c := choice{group, cand, at.channel, at.endpoint, at.credential}
 	b := p.block(&c, now)
@@ -154,6 +171,11 @@ func (p *Plan) fromSession(group realm.ID, route *realm.Route, now time.Time) ch
 	}
 	p.yielded = p.yielded || b.kind != blockFull && b.kind != blockRate
 	return choice{}
+}
+
+// reaches tells whether the request's groups have the channel.
+func (p *Plan) reaches(ch *realm.Channel) bool {
+	return slices.ContainsFunc(p.need.Groups, func(g realm.ID) bool { return slices.Contains(ch.Groups, g) })
 }
 
 // candidate is a channel as the group's route for the model has it.
@@ -280,7 +302,12 @@ func lighter(a *node, weightA int, b *node, weightB int, clock float64) bool {
 	if x, y := a.inFlight*max(weightB, 1), b.inFlight*max(weightA, 1); x != y {
 		return x < y
 	}
-	return max(a.turn, clock-behind) < max(b.turn, clock-behind)
+	return a.next(weightA, clock) < b.next(weightB, clock)
+}
+
+// next is when the node's turn is, by its parent's clock.
+func (n *node) next(weight int, clock float64) float64 {
+	return max(n.turn, clock-behind/float64(max(weight, 1)))
 }
 
 // advance moves the turns of what was chosen.
@@ -290,7 +317,7 @@ func (c *choice) advance() {
 }
 
 func (n *node) advance(weight int, parent *node) {
-	n.turn = max(n.turn, parent.clock-behind)
+	n.turn = n.next(weight, parent.clock)
 	parent.clock = max(parent.clock, n.turn)
 	n.turn += 1 / float64(max(weight, 1))
 }
@@ -298,12 +325,17 @@ func (n *node) advance(weight int, parent *node) {
 // block is all that keeps a candidate from being asked now.
 func (p *Plan) block(c *choice, now time.Time) block {
 	b := p.s.health(c, &p.need, now)
-	c.channel.node.block(&b, p.need.Tokens, now)
-	c.credential.node.block(&b, p.need.Tokens, now)
+	c.limits(&b, p.need.Tokens, now)
 	if slices.Contains(p.endpoints, c.endpoint.node.id) {
 		b.worsen(blockPeer, time.Time{}, "")
 	}
 	return b
+}
+
+// limits takes in those of the channel and of the credential.
+func (c *choice) limits(b *block, tokens int64, now time.Time) {
+	c.channel.node.block(b, tokens, now)
+	c.credential.node.block(b, tokens, now)
 }
 
 // may tells whether a candidate may be asked at once. Of one that recovers only a

@@ -74,9 +74,11 @@ func (p *Plan) Report(o *realm.Outcome, firstByte time.Duration, now time.Time) 
 	p.learn(o, now)
 	p.note(o, firstByte, now)
 	if o.Cause != realm.CauseOK && o.Cause != realm.CauseEmpty {
-		p.now.spend(-p.need.Tokens, now) // it has used none
+		p.correct(-p.need.Tokens, now) // it has used none
 	}
-	p.release(now)
+	if !p.again { // or it keeps its slot for one more
+		p.release(now)
+	}
 }
 
 // learn takes in what the outcome says of channels, endpoints and credentials, and
@@ -159,7 +161,7 @@ func (p *Plan) blame(o *realm.Outcome, now time.Time) {
 	case realm.CauseModelMissing:
 		s.tell(k, m, now, missingTime, o.Cause)
 	case realm.CauseAPIMissing:
-		m.forever, m.cause = true, o.Cause
+		m.forever, m.cause, m.set = true, o.Cause, now
 		m.trouble()
 	default:
 		p.fail(k, m, o, now)
@@ -256,31 +258,4 @@ func (p *Plan) note(o *realm.Outcome, firstByte time.Duration, now time.Time) {
 		n.shares = &shares{}
 	}
 	n.shares.add(now, ok, firstByte)
-}
-
-// SetOthers takes in what other processes have under way on what has limits.
-func (s *Scheduler) SetOthers(loads map[realm.ID]realm.Load) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, n := range s.board.nodes {
-		n.others = loads[id]
-	}
-}
-
-// Loads is what this process has under way on what has limits.
-func (s *Scheduler) Loads(now time.Time) map[realm.ID]realm.Load {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var loads map[realm.ID]realm.Load
-	for id, n := range s.board.nodes {
-		if n.rates == nil {
-			continue
-		}
-		n.rates.move(now)
-		if loads == nil {
-			loads = make(map[realm.ID]realm.Load)
-		}
-		loads[id] = realm.Load{InFlight: n.inFlight, Requests: n.rates.requests, Tokens: n.rates.tokens}
-	}
-	return loads
 }

@@ -50,6 +50,7 @@ type block struct {
 	kind  blockKind
 	until time.Time // blockTold, blockOpen, blockRate: when it ends
 	ever  bool      // blockTold without an end
+	open  bool      // a breaker is open, whatever else there is
 	cause realm.Cause
 	ramp  float64 // the share of requests it takes, below 1 while it recovers
 }
@@ -94,6 +95,7 @@ func (s *Scheduler) consult(b *block, k markKey, now time.Time) {
 		calm = false
 	}
 	if until, blocked := m.breaker.blocks(now); blocked {
+		b.open = true
 		b.worsen(blockOpen, until, m.failure)
 	}
 	if r := ramp(m.breaker.closed, now); r < 1 {

@@ -86,7 +86,7 @@ type Plan struct {
 	waited  time.Duration // for an upstream's time to come
 	since   time.Time     // when the present wait began; zero: none
 	queued  *waiter       // nil: not in the queue
-	spent   bool          // the share of retries is used up
+	spent   Budget        // which one ended it, or keeps it waiting
 	crowded bool          // the queue was full, or took too long
 }
 
@@ -112,7 +112,7 @@ func (c *choice) ok() bool { return c.credential != nil }
 func (s *Scheduler) Begin(p *Plan, snap *realm.Snapshot, need Need, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	*p = Plan{s: s, board: s.adopt(snap), need: need, started: now, lot: -1}
+	*p = Plan{s: s, board: s.adopt(snap, now), need: need, started: now, lot: -1}
 	p.tried = p.triedRoom[:0]
 	s.requests++
 	if need.Session.IsZero() {
@@ -147,19 +147,21 @@ func (p *Plan) Close(now time.Time) {
 func (p *Plan) Next(now time.Time) Step {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	if p.held { // kept for it while it was in the queue
+	if p.held && !p.again { // kept for it while it was in the queue
 		p.leaveQueue()
 		return p.step()
 	}
 	p.endWait(now)
+	if p.spent = p.overspent(now); p.spent != "" {
+		return Step{}
+	}
 	if p.again {
 		p.again = false
-		p.retry = false
-		p.take(p.now, now)
-		return p.step()
-	}
-	if !p.affords(now) {
-		return Step{}
+		if p.mayRepeat(now) {
+			p.repeat(now)
+			return p.step()
+		}
+		p.release(now)
 	}
 	return p.choose(now)
 }
@@ -167,14 +169,59 @@ func (p *Plan) Next(now time.Time) Step {
 // retryPause is how soon a request asks again for its share of retries.
 const retryPause = 50 * time.Millisecond
 
-// affords keeps a request within its attempts and its time. A second attempt is
-// always allowed, so that one time-out does not end a request.
-func (p *Plan) affords(now time.Time) bool {
-	if most := p.s.o.Policy.Attempts; most > 0 && p.number >= most {
-		return false
+// mayRepeat tells whether the same credential may be asked once more: another
+// request may have heard a word against it meanwhile. Its own slot, which it still
+// has, is no reason against it.
+func (p *Plan) mayRepeat(now time.Time) bool {
+	p.lend(-1)
+	defer p.lend(1)
+	b := p.block(&p.now, now)
+	return b.kind < blockRate
+}
+
+// repeat makes the same attempt once more in the slot it has.
+func (p *Plan) repeat(now time.Time) {
+	p.number++
+	p.attempt.Number, p.began = p.number, now
+	p.ration(now)
+}
+
+// lend adds to what is under way on the present choice.
+func (p *Plan) lend(n int) {
+	for _, one := range [...]*node{p.now.channel.node, p.now.endpoint.node, p.now.credential.node} {
+		one.inFlight += n
 	}
-	most := p.s.o.Policy.FailoverTime
-	return p.number < 2 || most == 0 || now.Sub(p.started) < most
+}
+
+// ration counts an attempt against the limits of a minute.
+func (p *Plan) ration(now time.Time) {
+	for _, n := range [...]*node{p.now.channel.node, p.now.credential.node} {
+		if n.rates != nil {
+			n.rates.add(now, 1, p.need.Tokens)
+		}
+	}
+}
+
+// Budget is one of the bounds on what a request may cost.
+type Budget string
+
+// The budgets.
+const (
+	BudgetAttempts Budget = "attempts"
+	BudgetTime     Budget = "time"
+	BudgetRetries  Budget = "retries" // the share of requests that may be on a retry
+)
+
+// overspent keeps a request within its attempts and its time. A second attempt is
+// always allowed, so that one time-out does not end a request.
+func (p *Plan) overspent(now time.Time) Budget {
+	if most := p.s.o.Policy.Attempts; most > 0 && p.number >= most {
+		return BudgetAttempts
+	}
+	if !p.mayStartIn(now, 0) {
+		return BudgetTime
+	}
+	return ""
 }
 
 // mayRetry keeps retries a small part of all requests, so that a storm of failures
@@ -200,6 +247,14 @@ func (p *Plan) mayStartIn(now time.Time, d time.Duration) bool {
 	return p.number < 2 || most == 0 || now.Add(d).Sub(p.started) < most
 }
 
+// within bounds a wait by what is left of the request's time.
+func (p *Plan) within(d time.Duration, now time.Time) time.Duration {
+	if most := p.s.o.Policy.FailoverTime; p.number >= 2 && most > 0 {
+		d = min(d, most-now.Sub(p.started))
+	}
+	return max(d, time.Millisecond)
+}
+
 func (p *Plan) endWait(now time.Time) {
 	if !p.since.IsZero() {
 		p.waited += now.Sub(p.since)
@@ -216,12 +271,8 @@ func (p *Plan) take(c choice, now time.Time) {
 	if p.retry {
 		s.retrying++
 	}
-	for _, n := range [...]*node{c.channel.node, c.endpoint.node, c.credential.node} {
-		n.inFlight++
-		if n.rates != nil {
-			n.rates.add(now, 1, p.need.Tokens)
-		}
-	}
+	p.lend(1)
+	p.ration(now)
 	s.count(p.need.User, 1, 0)
 	c.advance()
 	p.findOut(now)
@@ -282,9 +333,7 @@ func (p *Plan) release(now time.Time) {
 	}
 	s := p.s
 	p.held = false
-	for _, n := range [...]*node{p.now.channel.node, p.now.endpoint.node, p.now.credential.node} {
-		n.inFlight--
-	}
+	p.lend(-1)
 	s.count(p.need.User, -1, 0)
 	for _, m := range p.probes {
 		m.breaker.probing = false
@@ -302,17 +351,28 @@ func (p *Plan) Spent(tokens int64, now time.Time) {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
 	if p.held {
-		p.now.spend(tokens-p.need.Tokens, now)
+		p.correct(tokens-p.need.Tokens, now)
 	}
 }
 
-func (c *choice) spend(tokens int64, now time.Time) {
-	for _, n := range [...]*node{c.channel.node, c.credential.node} {
-		if n.rates != nil && tokens != 0 {
+// correct changes the estimate of the present attempt's tokens. What is given back
+// is, where it was taken, or it would be a credit later.
+func (p *Plan) correct(tokens int64, now time.Time) {
+	for _, n := range [...]*node{p.now.channel.node, p.now.credential.node} {
+		if n.rates == nil || tokens == 0 {
+			continue
+		}
+		if tokens > 0 {
 			n.rates.add(now, 0, tokens)
+		} else {
+			n.rates.giveBack(p.began, -tokens, now)
 		}
 	}
 }
 
 // Number is how many attempts were given.
-func (p *Plan) Number() int { return p.number }
+func (p *Plan) Number() int {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	return p.number
+}

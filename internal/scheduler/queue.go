@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -22,9 +23,6 @@ type waiter struct {
 	since    time.Time
 	turn     chan struct{}
 }
-
-// maxTries bounds how many requests of the queue a freed slot is offered to.
-const maxTries = 8
 
 // mayQueue tells whether the request may wait for a slot (still).
 func (p *Plan) mayQueue() bool {
@@ -55,20 +53,15 @@ func (p *Plan) enqueue(channels []realm.ID, now time.Time) Step {
 		p.crowded = true
 		return p.choose(now) // what is left without the queue
 	}
-	return Step{Kind: StepQueue, Wait: left, Turn: w.turn}
+	return Step{Kind: StepQueue, Wait: p.within(left, now), Turn: w.turn}
 }
 
 // leaveQueue ends the wait for a turn.
 func (p *Plan) leaveQueue() {
-	if p.queued == nil {
-		return
+	if p.queued != nil {
+		p.unlist(p.queued)
+		p.queued = nil
 	}
-	s := p.s
-	if i := slices.Index(s.queue.waiting, p.queued); i >= 0 {
-		s.queue.waiting = slices.Delete(s.queue.waiting, i, i+1)
-		s.count(p.need.User, 0, -1)
-	}
-	p.queued = nil
 }
 
 // serve offers a freed slot of a channel to the queue.
@@ -76,42 +69,62 @@ func (s *Scheduler) serve(channel realm.ID, now time.Time) {
 	if len(s.queue.waiting) == 0 {
 		return
 	}
-	var passed []*waiter
-	for range maxTries {
-		w := s.queue.next(s, channel, passed)
-		if w == nil {
+	for _, w := range s.queue.inTurn(channel, s.users) {
+		if w.plan.serve(w, now) {
 			return
 		}
-		p := w.plan
-		var found survey
-		for _, group := range p.need.Groups {
-			c := p.fromGroup(group, now, &found)
-			if !c.ok() {
-				continue
-			}
-			p.retry = p.number > 0
-			p.take(c, now)
-			i := slices.Index(s.queue.waiting, w)
-			s.queue.waiting = slices.Delete(s.queue.waiting, i, i+1)
-			s.count(p.need.User, 0, -1)
-			close(w.turn)
-			return
-		}
-		passed = append(passed, w)
 	}
 }
 
-// next is whose turn it is of those who wait for a channel.
-func (q *queue) next(s *Scheduler, channel realm.ID, passed []*waiter) *waiter {
-	var best *waiter
-	least := 0
-	for _, w := range q.waiting {
-		if !slices.Contains(w.channels, channel) || slices.Contains(passed, w) {
-			continue
-		}
-		if n := s.users[w.plan.need.User].inFlight; best == nil || n < least {
-			best, least = w, n
+// serveAll offers whatever may have become free to all who wait.
+func (s *Scheduler) serveAll(now time.Time) {
+	for again := len(s.queue.waiting) > 0; again; {
+		again = false
+		for _, w := range s.queue.inTurn(0, s.users) {
+			if again = w.plan.serve(w, now); again {
+				break // whose turn it is has changed
+			}
 		}
 	}
-	return best
+}
+
+// serve takes a slot for a request that waits, if there is one for it.
+func (p *Plan) serve(w *waiter, now time.Time) bool {
+	if p.overspent(now) != "" || p.number > 0 && !p.mayRetry() {
+		return false
+	}
+	c, static := p.pick(now, &survey{})
+	if !c.ok() {
+		return false
+	}
+	p.static = p.static || static
+	p.retry = p.number > 0
+	p.take(c, now)
+	p.unlist(w)
+	close(w.turn)
+	return true
+}
+
+// unlist takes a request out of the queue.
+func (p *Plan) unlist(w *waiter) {
+	q := &p.s.queue
+	if i := slices.Index(q.waiting, w); i >= 0 {
+		q.waiting = slices.Delete(q.waiting, i, i+1)
+		p.s.count(p.need.User, 0, -1)
+	}
+}
+
+// inTurn are those who wait for a channel (0: for any), first those whose user has
+// least under way, then those who came first.
+func (q *queue) inTurn(channel realm.ID, users map[realm.ID]crowd) []*waiter {
+	list := make([]*waiter, 0, len(q.waiting))
+	for _, w := range q.waiting {
+		if channel == 0 || slices.Contains(w.channels, channel) {
+			list = append(list, w)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b *waiter) int {
+		return cmp.Compare(users[a.plan.need.User].inFlight, users[b.plan.need.User].inFlight)
+	})
+	return list
 }

@@ -9,7 +9,7 @@ import (
 // rates count what something with limits was given in the last minute.
 type rates struct {
 	limits   realm.Limits
-	slots    [60]rateSlot // of a second each
+	slots    [61]rateSlot // of a second each: the present one has just begun
 	last     int64        // the second of the latest
 	requests int          // of all slots
 	tokens   int64
@@ -32,13 +32,26 @@ func (r *rates) move(now time.Time) *rateSlot {
 	return &r.slots[r.last%int64(len(r.slots))]
 }
 
-// add counts requests and tokens; less than none corrects an estimate.
+// add counts requests and tokens.
 func (r *rates) add(now time.Time, requests int, tokens int64) {
 	s := r.move(now)
 	s.requests += requests
 	s.tokens += tokens
 	r.requests += requests
 	r.tokens += tokens
+}
+
+// giveBack takes tokens off the second in which they were added, while it counts.
+func (r *rates) giveBack(added time.Time, tokens int64, now time.Time) {
+	r.move(now)
+	at := added.Unix()
+	if at > r.last || r.last-at >= int64(len(r.slots)) {
+		return
+	}
+	s := &r.slots[at%int64(len(r.slots))]
+	tokens = min(tokens, s.tokens)
+	s.tokens -= tokens
+	r.tokens -= tokens
 }
 
 // block tells whether a limit is reached, by all processes together.

@@ -75,7 +75,7 @@ func New(o Options) *Scheduler {
 	s := &Scheduler{o: o, users: make(map[realm.ID]crowd)}
 	s.marks.init(maxRemembered, s.forgetMark)
 	s.bindings.init(maxRemembered, nil)
-	s.board = newBoard(realm.NewSnapshot(0, nil, nil, nil), nil)
+	s.board = newBoard(realm.NewSnapshot(0, nil, nil, nil), nil, true)
 	return s
 }
 

@@ -14,6 +14,7 @@ type survey struct {
 	open       choice // whose time ends first
 	openUntil  time.Time
 	full       int // candidates whose slots are all taken
+	fullOpen   int // the same, with an open breaker besides
 	channels   []realm.ID
 	soonest    time.Time // when the first told or rate-limited one is free; zero: there is none
 
@@ -39,7 +40,11 @@ func (f *survey) add(c *choice, b *block) {
 			f.open, f.openUntil = *c, b.until
 		}
 	case blockFull:
-		f.full++
+		if b.open {
+			f.fullOpen++
+		} else {
+			f.full++
+		}
 		f.limited++
 		f.blocked++
 		if !slices.Contains(f.channels, c.channel.node.id) {
@@ -139,16 +144,16 @@ type Verdict struct {
 	// API, and by limits. Soonest is when the first limited one is free.
 	Blocked, Missing, Pathless, Limited int
 	Soonest                             time.Duration
-	Bound                               bool // one account alone can serve the request
-	Crowded                             bool // too many requests of the user wait for a slot already, or it waited too long
-	Retries                             bool // too many requests are on a retry
+	Bound                               bool   // one account alone can serve the request
+	Crowded                             bool   // too many requests of the user wait for a slot already, or it waited too long
+	Spent                               Budget // what the request has used up; empty: nothing
 }
 
 // Verdict looks at all candidates once more. It is for after StepNone.
 func (p *Plan) Verdict(now time.Time) Verdict {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
-	v := Verdict{Lack: p.lack(), Bound: p.need.Credential != 0, Crowded: p.crowded, Retries: p.spent}
+	v := Verdict{Lack: p.lack(), Bound: p.need.Credential != 0, Crowded: p.crowded, Spent: p.spent}
 	var found survey
 	for _, group := range p.need.Groups {
 		if p.need.Credential != 0 {
@@ -169,7 +174,7 @@ func (p *Plan) Verdict(now time.Time) Verdict {
 	}
 	v.Blocked, v.Missing, v.Pathless, v.Limited = found.blocked, found.missing, found.pathless, found.limited
 	switch {
-	case found.full > 0:
+	case found.full+found.fullOpen > 0:
 		v.Soonest = slotTime
 	case !found.limitedUntil.IsZero():
 		v.Soonest = max(found.limitedUntil.Sub(now), 0)

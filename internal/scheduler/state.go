@@ -56,6 +56,7 @@ type Mark struct {
 	Kind  MarkKind    `json:"kind"`
 	For   string      `json:"for,omitempty"` // the model or API that it is confined to
 	Cause realm.Cause `json:"cause"`
+	Since time.Time   `json:"since,omitzero"`
 	Until time.Time   `json:"until,omitzero"` // zero: until it changes, or is mended
 }
 

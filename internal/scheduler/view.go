@@ -12,7 +12,7 @@ import (
 func (s *Scheduler) State(snap *realm.Snapshot, now time.Time) []ChannelState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b := s.adopt(snap)
+	b := s.adopt(snap, now)
 	marks := s.marksByID(now)
 	list := make([]ChannelState, 0, len(b.channels))
 	for _, ch := range snap.Channels() {
@@ -64,19 +64,19 @@ func (m *mark) show(k markKey, now time.Time) []Mark {
 	var list []Mark
 	switch {
 	case m.forever:
-		list = append(list, Mark{Kind: MarkTold, For: k.name, Cause: m.cause})
+		list = append(list, Mark{Kind: MarkTold, For: k.name, Cause: m.cause, Since: m.set})
 	case now.Before(m.told):
-		list = append(list, Mark{Kind: MarkTold, For: k.name, Cause: m.cause, Until: m.told})
+		list = append(list, Mark{Kind: MarkTold, For: k.name, Cause: m.cause, Since: m.set, Until: m.told})
 	case ramp(m.told, now) < 1:
-		list = append(list, Mark{Kind: MarkRecovering, For: k.name, Cause: m.cause, Until: m.told.Add(rampTime)})
+		list = append(list, Mark{Kind: MarkRecovering, For: k.name, Cause: m.cause, Since: m.told, Until: m.told.Add(rampTime)})
 	}
 	switch b := &m.breaker; {
 	case b.isOpen && now.Before(b.until):
-		list = append(list, Mark{Kind: MarkOpen, For: k.name, Cause: m.failure, Until: b.until})
+		list = append(list, Mark{Kind: MarkOpen, For: k.name, Cause: m.failure, Since: b.opened, Until: b.until})
 	case b.isOpen:
-		list = append(list, Mark{Kind: MarkHalfOpen, For: k.name, Cause: m.failure})
+		list = append(list, Mark{Kind: MarkHalfOpen, For: k.name, Cause: m.failure, Since: b.opened})
 	case ramp(b.closed, now) < 1:
-		list = append(list, Mark{Kind: MarkRecovering, For: k.name, Cause: m.failure, Until: b.closed.Add(rampTime)})
+		list = append(list, Mark{Kind: MarkRecovering, For: k.name, Cause: m.failure, Since: b.closed, Until: b.closed.Add(rampTime)})
 	}
 	return list
 }
