@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -128,7 +129,7 @@ func want(t *testing.T, err error, code realm.Code, fieldNames ...string) {
 func TestUpsertChannelWritesWhatIsDeclared(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, f *fixture) {
 		spec := mainSpec()
-		spec.Bindings = append(spec.Bindings, realm.Binding{Model: realm.AnyModel})
+		spec.Bindings = append(spec.Bindings, realm.Binding{Model: realm.AnyModel}, realm.Binding{Model: "my-*", Upstream: "*"})
 		got := f.put(spec)
 		if d := cmp.Diff([]string{"model.create gpt-5.5", "model.create fast", "channel.create main"}, got); d != "" {
 			t.Error(d)
@@ -142,8 +143,10 @@ func TestUpsertChannelWritesWhatIsDeclared(t *testing.T) {
 		if m == nil || !m.Enabled || m.Price != nil {
 			t.Errorf("the bound model became %+v", m)
 		}
-		if f.Snapshot().Model(realm.AnyModel) != nil {
-			t.Error("the wildcard became a model")
+		for _, pattern := range []string{realm.AnyModel, "my-*"} {
+			if f.Snapshot().Model(pattern) != nil {
+				t.Errorf("the pattern %s became a model", pattern)
+			}
 		}
 		cr := f.credential("main", "https://one.example/v1", "a")
 		if cr.APIKey.Reveal() != "test-a" || !cr.Usable() {
@@ -208,7 +211,7 @@ func TestUpsertChannelKeepsAndMendsSecrets(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, f *fixture) {
 		const url = "https://one.example/v1"
 		f.put(mainSpec())
-		f.must(f.CredentialOutOfUse(t.Context(), f.credential("main", url, "a").ID, "account deactivated"))
+		f.must(f.CredentialOutOfUse(t.Context(), f.credential("main", url, "a"), "account deactivated"))
 
 		keep := mainSpec()
 		keep.Endpoints[0].Credentials[0].APIKey = nil
@@ -227,7 +230,12 @@ func TestUpsertChannelKeepsAndMendsSecrets(t *testing.T) {
 
 		renew := mainSpec()
 		renew.Endpoints[0].Credentials[0].APIKey = secret("b")
-		f.put(renew)
+		done, err := f.UpsertChannel(t.Context(), "test", renew)
+		f.must(err)
+		state := store.FieldChange{Field: "endpoints[" + url + "].credentials[a].state", Before: "out_of_use", After: "ok"}
+		if !slices.Contains(done[0].Fields, state) {
+			t.Errorf("the audit does not tell that the credential is in use again: %+v", done[0].Fields)
+		}
 		cr = f.credential("main", url, "a")
 		if cr.APIKey.Reveal() != "test-b" || !cr.Usable() || cr.StateReason != "" || !cr.StateSince.IsZero() {
 			t.Errorf("a new secret: %s %q", cr.State, cr.StateReason)

@@ -11,7 +11,8 @@ import (
 )
 
 // UpsertChannel makes the channel of that name what the spec says, endpoints and
-// credentials included. Models that it offers and the catalogue lacks are added.
+// credentials included. Models that it offers by their names and the catalogue
+// lacks are added.
 func (x Inner) UpsertChannel(ctx context.Context, spec ChannelSpec) ([]store.Mutation, error) {
 	spec, err := CheckChannel(spec)
 	if err != nil {
@@ -19,7 +20,7 @@ func (x Inner) UpsertChannel(ctx context.Context, spec ChannelSpec) ([]store.Mut
 	}
 	want := realm.Channel{
 		Name: spec.Name, Type: spec.Type, Enabled: spec.Enabled, Priority: spec.Priority,
-		Weight: spec.Weight, APIs: spec.APIs, Bindings: spec.Bindings,
+		Weight: spec.Weight, APIs: spec.APIs, Bindings: spec.Bindings, Settings: spec.Settings,
 	}
 	names, err := x.groupIDs(ctx, spec.Groups, &want)
 	if err != nil {
@@ -106,6 +107,7 @@ func (d *diff) channel(old, want *realm.Channel, names map[realm.ID]string) {
 	d.list("apis", old.APIs.Names(), want.APIs.Names())
 	d.list("groups", show(old.Groups), show(want.Groups))
 	d.bindings(old.Bindings, want.Bindings)
+	d.settings(&old.Settings, &want.Settings)
 }
 
 // SetChannelEnabled lets requests go to a channel, or keeps them from it.

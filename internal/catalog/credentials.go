@@ -14,23 +14,35 @@ import (
 // maxReason is the longest state reason that is kept, in characters.
 const maxReason = 190
 
-// CredentialOutOfUse keeps requests from a credential until somebody mends it.
-// Of several that say so of one credential, one is told a mutation.
-func (x Inner) CredentialOutOfUse(ctx context.Context, id realm.ID, reason string) ([]store.Mutation, error) {
-	return x.setCredentialState(ctx, id, realm.CredentialOK, realm.CredentialDisabled, oneLine(reason))
+// CredentialOutOfUse keeps requests from a credential whose key its upstream
+// refused, until somebody mends it; cr is as it was when it was used. Of several
+// that say so of one credential, one is told a mutation. When the key has become
+// another since, nothing happens: the refusal was not about that one.
+func (x Inner) CredentialOutOfUse(ctx context.Context, cr *realm.Credential, reason string) ([]store.Mutation, error) {
+	reason = oneLine(reason)
+	moved, err := x.Repos.Credentials.Refuse(ctx, cr.ID, cr.APIKey, reason, x.Now)
+	m := store.Mutation{
+		Verb: "out_of_use", Kind: store.KindCredential,
+		Fields: []store.FieldChange{
+			{Field: "state", Before: string(realm.CredentialOK), After: string(realm.CredentialDisabled)},
+			{Field: "state_reason", After: reason},
+		},
+	}
+	return x.stateMoved(ctx, cr.ID, m, moved, err)
 }
 
 // CredentialMended lets requests go to a credential that was out of use.
 func (x Inner) CredentialMended(ctx context.Context, id realm.ID) ([]store.Mutation, error) {
-	return x.setCredentialState(ctx, id, realm.CredentialDisabled, realm.CredentialOK, "")
+	moved, err := x.Repos.Credentials.SetState(ctx, id, realm.CredentialDisabled, realm.CredentialOK, "", time.Time{})
+	m := store.Mutation{
+		Verb: "mended", Kind: store.KindCredential,
+		Fields: []store.FieldChange{{Field: "state", Before: string(realm.CredentialDisabled), After: string(realm.CredentialOK)}},
+	}
+	return x.stateMoved(ctx, id, m, moved, err)
 }
 
-func (x Inner) setCredentialState(ctx context.Context, id realm.ID, from, to realm.CredentialState, reason string) ([]store.Mutation, error) {
-	since := x.Now
-	if to == realm.CredentialOK {
-		since = time.Time{}
-	}
-	moved, err := x.Repos.Credentials.SetState(ctx, id, from, to, reason, since)
+// stateMoved records what became of a credential's state, if anything did.
+func (x Inner) stateMoved(ctx context.Context, id realm.ID, m store.Mutation, moved bool, err error) ([]store.Mutation, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set the credential's state: %w", err)
 	}
@@ -44,15 +56,45 @@ func (x Inner) setCredentialState(ctx context.Context, id realm.ID, from, to rea
 	if !moved {
 		return nil, nil
 	}
-	m := store.Mutation{
-		Verb: "mended", Kind: store.KindCredential, ID: id, Name: cr.Name,
-		Fields: []store.FieldChange{{Field: "state", Before: string(from), After: string(to)}},
-	}
-	if to == realm.CredentialDisabled {
-		m.Verb = "out_of_use"
-		m.Fields = append(m.Fields, store.FieldChange{Field: "state_reason", After: reason})
-	}
+	m.ID, m.Name = id, cr.Name
 	return x.record(ctx, m)
+}
+
+// MendChannel mends the credentials of that name on a channel's endpoints; an
+// empty name means all of them. Those that are in use are left as they are.
+func (x Inner) MendChannel(ctx context.Context, channel, credential string) ([]store.Mutation, error) {
+	ch, err := x.Repos.Channels.ByName(ctx, channel)
+	if err != nil {
+		return nil, notFound(err, "channel", channel)
+	}
+	endpoints, err := x.Repos.Endpoints.ByChannel(ctx, ch.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read the endpoints: %w", err)
+	}
+	var all []store.Mutation
+	credential = strings.TrimSpace(credential)
+	found := credential == ""
+	for _, ep := range endpoints {
+		credentials, err := x.Repos.Credentials.ByEndpoint(ctx, ep.ID)
+		if err != nil {
+			return nil, fmt.Errorf("read the credentials: %w", err)
+		}
+		for _, cr := range credentials {
+			if credential != "" && cr.Name != credential {
+				continue
+			}
+			found = true
+			done, err := x.CredentialMended(ctx, cr.ID)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, done...)
+		}
+	}
+	if !found {
+		return nil, &realm.Error{Code: realm.CodeNotFound, Message: fmt.Sprintf("The channel %q has no credential named %q.", ch.Name, credential)}
+	}
+	return all, nil
 }
 
 // oneLine makes a reason that came from outside fit a column and a log line.

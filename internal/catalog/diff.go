@@ -89,6 +89,15 @@ func (d *diff) bindings(before, after []realm.Binding) {
 		return names
 	}
 	d.list("models", show(before), show(after))
+	timeouts := func(list []realm.Binding, model string) (t realm.Timeouts) {
+		if i := slices.IndexFunc(list, func(b realm.Binding) bool { return b.Model == model }); i >= 0 {
+			t = list[i].Timeouts
+		}
+		return t
+	}
+	for _, b := range after { // what is gone took its time-outs with it
+		d.timeouts("models["+b.Model+"].timeouts", timeouts(before, b.Model), b.Timeouts)
+	}
 }
 
 func sortCredentials(list []*realm.Credential) {

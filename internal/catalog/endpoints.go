@@ -94,7 +94,7 @@ func (x Inner) putCredentials(ctx context.Context, d *diff, at endpointAt, endpo
 func (x Inner) addCredential(ctx context.Context, d *diff, label string, endpoint realm.ID, spec CredentialSpec) error {
 	cr := &realm.Credential{
 		EndpointID: endpoint, Name: spec.Name, APIKey: *spec.APIKey, Enabled: spec.Enabled,
-		Priority: spec.Priority, Weight: spec.Weight, State: realm.CredentialOK,
+		Priority: spec.Priority, Weight: spec.Weight, Limits: spec.Limits, State: realm.CredentialOK,
 	}
 	if err := x.Repos.Credentials.Insert(ctx, cr); err != nil {
 		return fmt.Errorf("insert credential: %w", err)
@@ -104,6 +104,7 @@ func (x Inner) addCredential(ctx context.Context, d *diff, label string, endpoin
 	d.flag(label+".enabled", true, cr.Enabled)
 	d.number(label+".priority", 0, int64(cr.Priority))
 	d.number(label+".weight", 1, int64(cr.Weight))
+	d.limits(label+".limits", realm.Limits{}, cr.Limits)
 	return nil
 }
 
@@ -131,10 +132,11 @@ func (x Inner) changeCredential(ctx context.Context, d *diff, label string, cr *
 	d.flag(label+".enabled", cr.Enabled, spec.Enabled)
 	d.number(label+".priority", int64(cr.Priority), int64(spec.Priority))
 	d.number(label+".weight", int64(cr.Weight), int64(spec.Weight))
+	d.limits(label+".limits", cr.Limits, spec.Limits)
 	if len(d.fields) == before {
 		return nil
 	}
-	cr.Enabled, cr.Priority, cr.Weight = spec.Enabled, spec.Priority, spec.Weight
+	cr.Enabled, cr.Priority, cr.Weight, cr.Limits = spec.Enabled, spec.Priority, spec.Weight, spec.Limits
 	if err := x.Repos.Credentials.Update(ctx, cr); err != nil {
 		return fmt.Errorf("update credential: %w", err)
 	}

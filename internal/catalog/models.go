@@ -79,7 +79,7 @@ func (x Inner) DeleteModel(ctx context.Context, name string) ([]store.Mutation, 
 func (x Inner) addModels(ctx context.Context, bindings []realm.Binding) ([]store.Mutation, error) {
 	var all []store.Mutation
 	for _, b := range bindings {
-		if b.Model == realm.AnyModel {
+		if isPattern(b.Model) {
 			continue
 		}
 		_, err := x.Repos.Models.ByName(ctx, b.Model)

@@ -23,12 +23,13 @@ func TestSnapshotBeforeLoadIsEmpty(t *testing.T) {
 func TestCredentialOutOfUseIsSaidOnce(t *testing.T) {
 	onEveryEngine(t, func(t *testing.T, f *fixture) {
 		f.put(mainSpec())
-		id := f.credential("main", "https://one.example/v1", "a").ID
+		used := f.credential("main", "https://one.example/v1", "a")
+		id := used.ID
 		before := len(f.audit())
 		var wg sync.WaitGroup
 		for range 16 {
 			wg.Go(func() {
-				if err := f.CredentialOutOfUse(t.Context(), id, "account\ndeactivated"); err != nil {
+				if err := f.CredentialOutOfUse(t.Context(), used, "account\ndeactivated"); err != nil {
 					t.Error(err)
 				}
 			})
@@ -60,7 +61,7 @@ func TestCredentialOutOfUseIsSaidOnce(t *testing.T) {
 
 func TestCredentialThatIsGone(t *testing.T) {
 	f := newFixture(t, "sqlite")
-	want(t, f.CredentialOutOfUse(t.Context(), 42, "x"), realm.CodeNotFound)
+	want(t, f.CredentialOutOfUse(t.Context(), &realm.Credential{ID: 42}, "x"), realm.CodeNotFound)
 }
 
 func TestApplyPublishesWhatAnotherProcessDid(t *testing.T) {
@@ -100,7 +101,7 @@ func offers(s *realm.Snapshot) []string {
 	for name := range s.Models() {
 		for _, tier := range s.Route(1, name, false).Tiers {
 			for _, c := range tier.Candidates {
-				list = append(list, fmt.Sprint(name, tier.Priority, c.Channel.Name, c.Upstream))
+				list = append(list, fmt.Sprint(name, tier.Priority, c.Channel.Name, c.Upstream(name)))
 			}
 		}
 	}

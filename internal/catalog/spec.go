@@ -13,8 +13,11 @@ type ChannelSpec struct {
 	Weight    int
 	APIs      realm.APISet
 	Groups    []string
-	Bindings  []realm.Binding // an empty Upstream is the public name
+	Bindings  []realm.Binding // an empty Upstream is the name as asked
 	Endpoints []EndpointSpec  // in order
+	// Settings are whole, secrets included: what they leave out is as the
+	// configuration says.
+	Settings realm.ChannelSettings
 }
 
 // EndpointSpec is one base URL of a ChannelSpec.
@@ -32,22 +35,24 @@ type CredentialSpec struct {
 	Enabled  bool
 	Priority int // higher first
 	Weight   int
+	Limits   realm.Limits
 }
 
 // Spec is the declaration of a channel as State has it. Its credentials have no
-// APIKey: applied again, it keeps their secrets.
+// APIKey: applied again, it keeps their secrets. Its Settings are the channel's
+// own, secrets included, and must not be written into.
 func (s *State) Spec(ch *realm.Channel) ChannelSpec {
 	spec := ChannelSpec{
 		Name: ch.Name, Type: ch.Type, Enabled: ch.Enabled,
 		Priority: ch.Priority, Weight: ch.Weight, APIs: ch.APIs,
-		Groups: s.groupNames(ch.Groups),
+		Groups: s.groupNames(ch.Groups), Settings: ch.Settings,
 	}
 	spec.Bindings = append(spec.Bindings, ch.Bindings...)
 	for _, ep := range ch.Endpoints {
 		e := EndpointSpec{BaseURL: ep.BaseURL}
 		for _, cr := range ep.Credentials {
 			e.Credentials = append(e.Credentials, CredentialSpec{
-				Name: cr.Name, Enabled: cr.Enabled, Priority: cr.Priority, Weight: cr.Weight,
+				Name: cr.Name, Enabled: cr.Enabled, Priority: cr.Priority, Weight: cr.Weight, Limits: cr.Limits,
 			})
 		}
 		spec.Endpoints = append(spec.Endpoints, e)

@@ -85,8 +85,11 @@ func CheckModel(m realm.Model) (realm.Model, error) {
 
 func (p *problems) modelName(field, name string) string {
 	name = p.name(field, name)
-	if name == realm.AnyModel {
+	switch {
+	case name == realm.AnyModel:
 		p.add(field, "%q stands for every model and cannot be the name of one.", name)
+	case strings.Contains(name, realm.AnyModel):
+		p.add(field, "A star stands for many models: %q cannot be the name of one.", name)
 	}
 	return name
 }
@@ -149,10 +152,8 @@ func wrongBaseURL(u *url.URL, text string) string {
 	case strings.ContainsAny(text, "?#"):
 		return "It must end with the path: remove everything from ? or # on."
 	}
-	if _, port, ok := strings.Cut(strings.TrimPrefix(u.Host, "["+u.Hostname()+"]"), ":"); ok {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-			return "Its port is not a number from 1 to 65535."
-		}
+	if !validPort(u) {
+		return "Its port is not a number from 1 to 65535."
 	}
 	return ""
 }

@@ -24,6 +24,7 @@ func CheckChannel(spec ChannelSpec) (ChannelSpec, error) {
 	spec.Groups = p.groups(spec.Groups)
 	spec.Bindings = p.bindings(spec.Bindings)
 	spec.Endpoints = p.endpoints(spec.Endpoints)
+	spec.Settings = p.settings(spec.Settings)
 	return spec, p.err()
 }
 
@@ -43,18 +44,31 @@ func (p *problems) bindings(list []realm.Binding) []realm.Binding {
 	clean := make([]realm.Binding, 0, len(list))
 	for i, b := range list {
 		field := index("models", i)
-		b.Model = p.name(field+".name", b.Model)
-		if b.Upstream == "" || b.Upstream == realm.AnyModel {
-			b.Upstream = b.Model
-		} else {
-			b.Upstream = p.name(field+".upstream", b.Upstream)
-		}
+		b.Model = p.pattern(field+".name", b.Model)
+		b.Upstream = p.upstreamName(field+".upstream", b)
+		p.timeouts(field+".timeouts", b.Timeouts)
 		if b.Model != "" && slices.ContainsFunc(clean, func(o realm.Binding) bool { return o.Model == b.Model }) {
 			p.add(field+".name", "%q is listed twice.", b.Model)
 		}
 		clean = append(clean, b)
 	}
 	return clean
+}
+
+// upstreamName is the upstream's name for what a binding offers; none, and a star
+// for one exact name, is the public name itself.
+func (p *problems) upstreamName(field string, b realm.Binding) string {
+	if b.Upstream = strings.TrimSpace(b.Upstream); b.Upstream == "" || b.Upstream == realm.AnyModel && !isPattern(b.Model) {
+		return b.Model
+	}
+	name := p.name(field, b.Upstream)
+	switch stars := strings.Count(name, realm.AnyModel); {
+	case stars > 1:
+		p.add(field, "%q has %d stars; one can stand for what the name's star stood for.", name, stars)
+	case stars == 1 && !isPattern(b.Model):
+		p.add(field, "%q has a star, and the name %q has none that it could stand for.", name, b.Model)
+	}
+	return name
 }
 
 func (p *problems) endpoints(list []EndpointSpec) []EndpointSpec {
@@ -82,6 +96,7 @@ func (p *problems) credentials(endpoint string, list []CredentialSpec) []Credent
 		}
 		p.rank(field+".priority", cr.Priority, -maxRank)
 		p.rank(field+".weight", cr.Weight, 0)
+		p.limits(field+".limits", cr.Limits)
 		if cr.APIKey != nil {
 			p.apiKey(field+".api_key", cr.APIKey.Reveal())
 		}

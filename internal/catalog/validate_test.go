@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -91,6 +92,9 @@ func TestCheckGroup(t *testing.T) {
 
 func TestCheckModel(t *testing.T) {
 	price, tooMuch, negative := realm.Money(1_250_000_000), maxPrice+1, realm.Money(-1)
+	if _, err := CheckModel(realm.Model{Name: "gpt-*"}); err == nil {
+		t.Error("a pattern was taken as a model")
+	}
 	got, err := CheckModel(realm.Model{
 		Name: " openai/gpt-5.5:free ", OwnedBy: " openai ", MaxOutputTokens: 128_000,
 		Price: &realm.Price{Input: &price}, Compat: []string{"max_completion_tokens", "no_sampling", "developer_role"},
@@ -129,7 +133,7 @@ func mainSpec() ChannelSpec {
 func TestCheckChannelCleans(t *testing.T) {
 	spec := mainSpec()
 	spec.Name, spec.Groups = " main\t", []string{" default "}
-	spec.Bindings = []realm.Binding{{Model: " a "}, {Model: "b", Upstream: " c "}, {Model: "*"}, {Model: "d", Upstream: "*"}}
+	spec.Bindings = []realm.Binding{{Model: " a "}, {Model: "b", Upstream: " c "}, {Model: "*"}, {Model: "d", Upstream: "*"}, {Model: "my-*", Upstream: " * "}, {Model: "our-*"}, {Model: "its-*", Upstream: "x-*-y"}}
 	spec.Endpoints[0].BaseURL = "https://ONE.example/v1/"
 	spec.Endpoints[0].Credentials[0].Name = " a "
 	got, err := CheckChannel(spec)
@@ -137,7 +141,7 @@ func TestCheckChannelCleans(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := mainSpec()
-	want.Bindings = []realm.Binding{{Model: "a", Upstream: "a"}, {Model: "b", Upstream: "c"}, {Model: "*", Upstream: "*"}, {Model: "d", Upstream: "d"}}
+	want.Bindings = []realm.Binding{{Model: "a", Upstream: "a"}, {Model: "b", Upstream: "c"}, {Model: "*", Upstream: "*"}, {Model: "d", Upstream: "d"}, {Model: "my-*", Upstream: "*"}, {Model: "our-*", Upstream: "our-*"}, {Model: "its-*", Upstream: "x-*-y"}}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -168,6 +172,11 @@ func TestCheckChannelNamesEveryFault(t *testing.T) {
 		{"model twice", func(s *ChannelSpec) { s.Bindings[1].Model = " gpt-5.5" }, []string{"models[1].name"}},
 		{"no model", func(s *ChannelSpec) { s.Bindings[0].Model = "" }, []string{"models[0].name"}},
 		{"bad upstream", func(s *ChannelSpec) { s.Bindings[1].Upstream = "a\nb" }, []string{"models[1].upstream"}},
+		{"pattern twice", func(s *ChannelSpec) { s.Bindings[0].Model, s.Bindings[1].Model = "a*", "a*" }, []string{"models[1].name"}},
+		{"star in the middle", func(s *ChannelSpec) { s.Bindings[0].Model, s.Bindings[1].Model = "a*b", "**" }, []string{"models[0].name", "models[1].name"}},
+		{"star of nothing", func(s *ChannelSpec) { s.Bindings[1].Upstream = "x-*" }, []string{"models[1].upstream"}},
+		{"two stars of one", func(s *ChannelSpec) { s.Bindings[1] = realm.Binding{Model: "a*", Upstream: "*-*"} }, []string{"models[1].upstream"}},
+		{"a model's time", func(s *ChannelSpec) { s.Bindings[1].Timeouts.Connect = new(time.Duration) }, []string{"models[1].timeouts.connect"}},
 		{
 			"the same URL, written in another way",
 			func(s *ChannelSpec) {
@@ -184,11 +193,11 @@ func TestCheckChannelNamesEveryFault(t *testing.T) {
 			"credentials",
 			func(s *ChannelSpec) {
 				s.Endpoints[0].Credentials = append(s.Endpoints[0].Credentials,
-					CredentialSpec{Name: "a", APIKey: secret("line\n"), Priority: 1_000_001, Weight: -1})
+					CredentialSpec{Name: "a", APIKey: secret("line\n"), Priority: 1_000_001, Weight: -1, Limits: realm.Limits{RequestsPerMinute: -1}})
 			},
 			[]string{
 				"endpoints[0].credentials[1].name", "endpoints[0].credentials[1].priority",
-				"endpoints[0].credentials[1].weight", "endpoints[0].credentials[1].api_key",
+				"endpoints[0].credentials[1].weight", "endpoints[0].credentials[1].limits.rpm", "endpoints[0].credentials[1].api_key",
 			},
 		},
 		{

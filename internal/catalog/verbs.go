@@ -46,10 +46,11 @@ func (s *Service) DeleteChannel(ctx context.Context, actor, name string) ([]stor
 const serverActor = "server"
 
 // CredentialOutOfUse keeps requests from a credential that its upstream refused
-// for good, until somebody mends it. The reason is shown to operators.
-func (s *Service) CredentialOutOfUse(ctx context.Context, id realm.ID, reason string) error {
+// for good, until somebody mends it; cr is the one that was used, and nothing
+// happens when its key has been changed since. The reason is shown to operators.
+func (s *Service) CredentialOutOfUse(ctx context.Context, cr *realm.Credential, reason string) error {
 	_, err := s.edit(ctx, serverActor, func(x Inner) ([]store.Mutation, error) {
-		return x.CredentialOutOfUse(ctx, id, reason)
+		return x.CredentialOutOfUse(ctx, cr, reason)
 	})
 	return err
 }
@@ -57,4 +58,9 @@ func (s *Service) CredentialOutOfUse(ctx context.Context, id realm.ID, reason st
 // CredentialMended is Inner.CredentialMended in a transaction of its own.
 func (s *Service) CredentialMended(ctx context.Context, actor string, id realm.ID) ([]store.Mutation, error) {
 	return s.edit(ctx, actor, func(x Inner) ([]store.Mutation, error) { return x.CredentialMended(ctx, id) })
+}
+
+// MendChannel is Inner.MendChannel in a transaction of its own.
+func (s *Service) MendChannel(ctx context.Context, actor, channel, credential string) ([]store.Mutation, error) {
+	return s.edit(ctx, actor, func(x Inner) ([]store.Mutation, error) { return x.MendChannel(ctx, channel, credential) })
 }

@@ -39,6 +39,15 @@ type Config struct {
 		DSN DSN `yaml:"dsn"`
 	} `yaml:"db"`
 
+	Redis struct {
+		// URL names the Redis by which several processes tell each other what they
+		// have learned of upstreams: redis://, rediss:// (TLS) or unix://. Empty:
+		// each knows for itself.
+		URL RedisURL `yaml:"url"`
+		// Prefix begins every key, so that installations can share one Redis.
+		Prefix string `yaml:"prefix"`
+	} `yaml:"redis"`
+
 	SelfMode struct {
 		// Enable is the form for one owner: nothing is sold, private networks
 		// may be upstreams.
@@ -87,6 +96,19 @@ type Relay struct {
 	Attempts int `yaml:"attempts"`
 	// FailoverTime is how long after its start a request may begin a new attempt.
 	FailoverTime time.Duration `yaml:"failover_time"`
+	// RetryShare is how many of a hundred requests in flight may be retries, so
+	// that a storm of failures does not multiply; a few are always allowed.
+	RetryShare int `yaml:"retry_share"`
+	// MaxWait is how long a request waits for an upstream that has said when it
+	// may be asked again; 0: not at all.
+	MaxWait time.Duration `yaml:"max_wait"`
+	// Queue is where requests over a limit of concurrency wait, fairly by user.
+	Queue struct {
+		// Waiting is how many of one user may wait; 0: none.
+		Waiting int `yaml:"waiting"`
+		// Time is how long each may wait.
+		Time time.Duration `yaml:"time"`
+	} `yaml:"queue"`
 	// SilentCommit is when a stream that has produced nothing yet is begun all
 	// the same, because proxies in between give up at 60 s; 0: never.
 	SilentCommit time.Duration `yaml:"silent_commit"`
@@ -116,12 +138,17 @@ func Default() Config {
 	c.Server.Addr = "127.0.0.1:8080"
 	c.Server.Drain = 60 * time.Second
 	c.DataDir = "./data"
+	c.Redis.Prefix = "realms"
 	c.SelfMode.Enable = true
 	c.Limits.BodyBytes = 32 * MiB
 	c.Limits.BodyMemory = 512 * MiB
 	c.Limits.EventBytes = 16 * MiB
 	c.Relay.Attempts = 6
 	c.Relay.FailoverTime = 30 * time.Second
+	c.Relay.RetryShare = 20
+	c.Relay.MaxWait = 5 * time.Second
+	c.Relay.Queue.Waiting = 20
+	c.Relay.Queue.Time = 10 * time.Second
 	c.Relay.SilentCommit = 45 * time.Second
 	c.Relay.KeepAlive = 15 * time.Second
 	c.Relay.WriteStall = 30 * time.Second

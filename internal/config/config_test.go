@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -48,10 +49,14 @@ self_mode: {enable: false}
 limits: {body_bytes: 1MiB}
 relay:
   timeouts: {idle: 0s, connect: 1500ms}
+  retry_share: 5
+  queue: {waiting: 0}
+redis: {url: "redis://127.0.0.1:6379/2"}
 log:
   level: debug
 `, "REALMS_SERVER_ADDR=127.0.0.1:7000", "REALMS_SERVER_CORS_ORIGINS=https://a.example, https://b.example:8443",
-		"REALMS_UPSTREAM_ALLOW_PRIVATE_NETWORKS=true", "REALMS_LIMITS_BODY_MEMORY=2GiB", "REALMS_USAGE_RETENTION=720h")
+		"REALMS_UPSTREAM_ALLOW_PRIVATE_NETWORKS=true", "REALMS_LIMITS_BODY_MEMORY=2GiB", "REALMS_USAGE_RETENTION=720h",
+		"REALMS_RELAY_MAX_WAIT=0s", "REALMS_RELAY_QUEUE_TIME=1s", "REALMS_REDIS_PREFIX=ours:2")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,6 +70,8 @@ log:
 	want.Limits.BodyMemory = 2 * GiB
 	want.Usage.Retention = 30 * 24 * time.Hour
 	want.Relay.Timeouts.Idle = 0
+	want.Relay.RetryShare, want.Relay.MaxWait, want.Relay.Queue.Waiting, want.Relay.Queue.Time = 5, 0, 0, time.Second
+	want.Redis.URL, want.Redis.Prefix = "redis://127.0.0.1:6379/2", "ours:2"
 	want.Relay.Timeouts.Connect = 1500 * time.Millisecond
 	want.Log.Level = "debug"
 	yes := true
@@ -106,12 +113,13 @@ func TestLoadReportsEverything(t *testing.T) {
   addr: "8080"
   cors_origins: [https://fine.example, chat.example/x]
   trusted_proxies: [10.0.0.1/8]
-relay: {attempts: many, keep_alive: 0s}
+relay: {attempts: many, keep_alive: 0s, retry_share: 101, max_wait: -1s, queue: {waiting: -1, time: 0s}}
 limits:
   body_bytes: 1GiB
 log: verbose
 colour: red
 db: {dsn: "postgres://u:hush@h/db"}
+redis: {url: "http://u:hush@h:6379", prefix: "a b"}
 `, "REALMS_LOG_FORMAT=xml", "REALMS_USAGE_RETENTION=-1h", "REALMS_SELF_MODE_ENABLE=yes")
 	want := strings.TrimSpace(`
 REALMS_SELF_MODE_ENABLE: "yes" is neither true nor false
@@ -122,10 +130,16 @@ realms.yaml:3: server.addr: "8080" is not an address: write host:port, such as 1
 realms.yaml:4: server.cors_origins[1]: "chat.example/x" is not an origin: write scheme and host alone, such as https://chat.example.com
 realms.yaml:5: server.trusted_proxies: "10.0.0.1/8" has bits beyond its length: write 10.0.0.0/8 for the network
 realms.yaml:6: relay.attempts: "many" is not a whole number
+realms.yaml:6: relay.retry_share: must be 0 to 100, in percent
+realms.yaml:6: relay.queue.waiting: must be 0 to 100000
+realms.yaml:6: relay.max_wait: must not be negative
+realms.yaml:6: relay.queue.time: must be more than 0
 realms.yaml:6: relay.keep_alive: must be more than 0
 realms.yaml:9: log: a mapping is expected here, not a single value
-realms.yaml:10: colour: there is no such key; known here: server, data_dir, db, self_mode, limits, relay, upstream, usage, log
+realms.yaml:10: colour: there is no such key; known here: server, data_dir, db, redis, self_mode, limits, relay, upstream, usage, log
 realms.yaml:11: db.dsn: is not a store's address: write sqlite:PATH or mysql://user:pass@host:port/db (a special character in the password as %XX)
+realms.yaml:12: redis.url: is not a Redis's address: write redis://user:password@host:6379/0, rediss:// for TLS, or unix:///path/to.sock?db=0 (a special character in the password as %XX)
+realms.yaml:12: redis.prefix: must be 1 to 64 letters, digits, or any of . _ : -
 `)
 	if err == nil {
 		t.Fatal("no error")
@@ -161,7 +175,7 @@ func TestLoadFileProblems(t *testing.T) {
 
 func TestUnknownEnv(t *testing.T) {
 	got := UnknownEnv([]string{
-		"REALMS_SERVER_ADDR=x", "REALMS_DB_DSN_FILE=x", "REALMS_API_KEY=x", "PATH=x",
+		"REALMS_SERVER_ADDR=x", "REALMS_DB_DSN_FILE=x", "REALMS_REDIS_URL_FILE=x", "REALMS_API_KEY=x", "PATH=x",
 		"REALMS_SERVER_ADR=x", "REALMS_COMPLETELY_DIFFERENT=x",
 	})
 	want := []string{
@@ -225,6 +239,34 @@ func TestSizesAndDurationsRoundTrip(t *testing.T) {
 		}
 		if back, err := time.ParseDuration(want); err != nil || back != d {
 			t.Errorf("%s reads as %s, %v", want, back, err)
+		}
+	}
+}
+
+func TestRedisURL(t *testing.T) {
+	for in, want := range map[RedisURL]string{
+		"":                              "",
+		"redis://h":                     "redis://h",
+		"redis://:hush@h:6379/0":        "redis://:***@h:6379/0",
+		"rediss://u:hush@[::1]:6379":    "rediss://u:***@[::1]:6379",
+		"unix:///run/redis.sock?db=1":   "unix:///run/redis.sock?…",
+		"unix://u:hush@/run/redis.sock": "unix://u:***@/run/redis.sock",
+	} {
+		if err := in.check(); err != nil {
+			t.Errorf("%s: %v", in, err)
+		}
+		for _, got := range []string{in.String(), fmt.Sprintf("%v", in), fmt.Sprintf("%#v", in), in.LogValue().String(), text(in)} {
+			if got != want {
+				t.Errorf("%q shows as %q, want %q", in.Reveal(), got, want)
+			}
+		}
+		if got, err := json.Marshal(in); err != nil || strings.Contains(string(got), "hush") {
+			t.Errorf("as JSON: %s, %v", got, err)
+		}
+	}
+	for _, bad := range []RedisURL{"h:6379", "http://h", "redis://", "redis:///0", "redis://h/db", "redis://h?db=-1", "unix://run/redis.sock", "unix:///", "redis://u:%zz@h"} {
+		if bad.check() == nil {
+			t.Errorf("%s passes", bad.Reveal())
 		}
 	}
 }

@@ -23,8 +23,11 @@ func (f field) env() string {
 }
 
 func (f field) secret() bool {
-	_, ok := f.target.(*DSN)
-	return ok
+	switch f.target.(type) {
+	case *DSN, *RedisURL:
+		return true
+	}
+	return false
 }
 
 func (f field) list() bool { return reflect.TypeOf(f.target).Elem().Kind() == reflect.Slice }

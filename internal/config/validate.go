@@ -3,6 +3,7 @@ package config
 import (
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,11 +30,20 @@ func (c Config) problems() yamldoc.Problems {
 	v.check(c.Limits.BodyMemory >= c.Limits.BodyBytes, "limits.body_memory", "must be no less than limits.body_bytes (%s)", c.Limits.BodyBytes)
 	v.check(c.Limits.EventBytes >= 64*KiB, "limits.event_bytes", "must be 64KiB or more")
 	v.check(c.Relay.Attempts >= 1 && c.Relay.Attempts <= 100, "relay.attempts", "must be 1 to 100")
+	v.check(c.Relay.RetryShare >= 0 && c.Relay.RetryShare <= 100, "relay.retry_share", "must be 0 to 100, in percent")
+	v.check(c.Relay.Queue.Waiting >= 0 && c.Relay.Queue.Waiting <= 100_000, "relay.queue.waiting", "must be 0 to 100000")
+	if err := c.Redis.URL.check(); err != nil {
+		v.Add("", 0, "redis.url", "%s", err)
+	}
+	v.check(keyPrefix.MatchString(c.Redis.Prefix), "redis.prefix", "must be 1 to 64 letters, digits, or any of . _ : -")
 	v.durations(c)
 	v.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.word("log.format", c.Log.Format, "text", "json")
 	return v.Problems
 }
+
+// keyPrefix is what may begin the names of keys in Redis.
+var keyPrefix = regexp.MustCompile(`^[A-Za-z0-9._:-]{1,64}$`)
 
 type validator struct{ yamldoc.Problems }
 
@@ -67,6 +77,8 @@ func (v *validator) durations(c Config) {
 	}{
 		{"server.drain", c.Server.Drain, true},
 		{"relay.failover_time", c.Relay.FailoverTime, true},
+		{"relay.max_wait", c.Relay.MaxWait, true},
+		{"relay.queue.time", c.Relay.Queue.Time, false},
 		{"relay.silent_commit", c.Relay.SilentCommit, true},
 		{"relay.keep_alive", c.Relay.KeepAlive, false},
 		{"relay.write_stall", c.Relay.WriteStall, false},

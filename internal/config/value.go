@@ -59,10 +59,18 @@ type DSN string
 func (d DSN) Reveal() string { return string(d) }
 
 func (d DSN) String() string {
-	if d == "" || strings.HasPrefix(string(d), "sqlite:") {
+	if strings.HasPrefix(string(d), "sqlite:") {
 		return string(d)
 	}
-	scheme, rest, ok := strings.Cut(string(d), "://")
+	return hidePassword(string(d))
+}
+
+// hidePassword shows a URL with *** for its password and … for its query.
+func hidePassword(text string) string {
+	if text == "" {
+		return ""
+	}
+	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
 		return "[redacted]"
 	}
@@ -113,6 +121,8 @@ func set(target any, text string) error {
 		*t = strings.TrimSpace(text)
 	case *DSN:
 		*t = DSN(strings.TrimSpace(text))
+	case *RedisURL:
+		*t = RedisURL(strings.TrimSpace(text))
 	case *bool:
 		return setBool(t, text)
 	case **bool:

@@ -72,10 +72,13 @@ func TestApply(t *testing.T) {
 			}
 			g.check(t, name+".out", applyStep(t, s, g, f.Name))
 		}
-		text := export(t, s, true)
+		text, kept := export(t, s, true), export(t, s, false)
 		for secret := range strings.FieldsSeq(g.env["SECRETS"]) {
 			if !strings.Contains(text, secret) {
 				t.Errorf("the store does not hold the key %s", secret)
+			}
+			if strings.Contains(kept, secret) {
+				t.Errorf("an export without secrets shows one:\n%s", kept)
 			}
 			text = strings.ReplaceAll(text, secret, "SECRET")
 			for _, f := range g.archive.Files {

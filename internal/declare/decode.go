@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"realms/internal/realm"
 	"realms/internal/yamldoc"
@@ -38,6 +39,11 @@ func lineOf(lines map[string]int, field string) int {
 // object begins to read a mapping: it must be one, and hold known keys with
 // values only.
 func (d *decoder) object(n yamldoc.Node, path string, known ...string) bool {
+	return d.nullable(n, path, "", known...)
+}
+
+// nullable is object where one key may be null.
+func (d *decoder) nullable(n yamldoc.Node, path, nullKey string, known ...string) bool {
 	d.lines[path] = n.Line
 	if !d.problems.Expect(d.source, n, path, yamldoc.Map) {
 		return false
@@ -46,7 +52,7 @@ func (d *decoder) object(n yamldoc.Node, path string, known ...string) bool {
 	for _, e := range n.Entries {
 		field := yamldoc.Key(path, e.Key)
 		d.lines[field] = e.Line
-		if e.Value.Kind == yamldoc.Null {
+		if e.Value.Kind == yamldoc.Null && e.Key != nullKey {
 			d.problem(field, "has no value: write one ([] for an empty list), or leave the key out")
 		}
 	}
@@ -121,6 +127,35 @@ func (d *decoder) whole(n yamldoc.Node, path, key string, def int) int {
 			return 0, fmt.Errorf("%q is not a whole number", text)
 		}
 		return i, nil
+	})
+}
+
+// child begins to read a mapping inside another; ok tells whether it is there and
+// is one.
+func (d *decoder) child(n yamldoc.Node, path, key string, known ...string) (child yamldoc.Node, at string, ok bool) {
+	child, given := n.Get(key)
+	at = yamldoc.Key(path, key)
+	return child, at, given && d.object(child, at, known...)
+}
+
+// free is child for a mapping whose keys are the operator's own.
+func (d *decoder) free(n yamldoc.Node, path, key string) (child yamldoc.Node, at string, ok bool) {
+	child, given := n.Get(key)
+	keys := make([]string, 0, len(child.Entries))
+	for _, e := range child.Entries {
+		keys = append(keys, e.Key)
+	}
+	at = yamldoc.Key(path, key)
+	return child, at, given && d.object(child, at, keys...)
+}
+
+func (d *decoder) duration(n yamldoc.Node, path, key string) *time.Duration {
+	return parsed(d, n, path, key, nil, func(text string) (*time.Duration, error) {
+		v, err := time.ParseDuration(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q is not a duration: write it with its unit, such as 500ms, 60s or 5m", text)
+		}
+		return &v, nil
 	})
 }
 

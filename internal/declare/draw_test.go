@@ -10,7 +10,7 @@ import (
 )
 
 // name draws few names, so that files meet each other's, and awkward ones.
-var name = rapid.SampledFrom([]string{"a", "b", "true", "1.0", "with space", "名", `q"u\o`, "$x", "file:x", "a: b", "*b", "-"})
+var name = rapid.SampledFrom([]string{"a", "b", "true", "1.0", "with space", "名", `q"u\o`, "$x", "file:x", "a: b", "&b", "-"})
 
 func names(t *rapid.T, label string) []string {
 	return rapid.SliceOfNDistinct(name, 0, 3, rapid.ID[string]).Draw(t, label)
@@ -103,6 +103,9 @@ func drawChannel(t *rapid.T, w *writer, name string, groups []string) {
 	if maybe(t, "bound") {
 		drawBindings(t, w)
 	}
+	if maybe(t, "set") {
+		drawSettings(t, w)
+	}
 	if !maybe(t, "reachable") {
 		return
 	}
@@ -120,6 +123,9 @@ func drawChannel(t *rapid.T, w *writer, name string, groups []string) {
 			if maybe(t, "ranked") {
 				f = f.plain("priority", "3").plain("weight", "0")
 			}
+			if maybe(t, "limited") {
+				f = f.plain("limits", drawLimits(t).String())
+			}
 			w.item(5, f)
 		}
 	}
@@ -129,9 +135,17 @@ func drawBindings(t *rapid.T, w *writer) {
 	bound := names(t, "bindings")
 	w.list(2, "models", len(bound))
 	for _, b := range bound {
-		if maybe(t, "mapped") {
-			w.item(3, flow{}.text("name", b).text("upstream", strings.ToUpper(b)+"-up"))
-		} else {
+		upstream := strings.ToUpper(b) + "-up"
+		if maybe(t, "pattern") {
+			b += "*"
+			upstream = rapid.SampledFrom([]string{"*", b, upstream, upstream + "-*-x"}).Draw(t, "upstream")
+		}
+		switch {
+		case maybe(t, "mapped"):
+			w.item(3, flow{}.text("name", b).text("upstream", upstream))
+		case maybe(t, "timed"):
+			w.item(3, flow{}.text("name", b).plain("timeouts", drawTimeouts(t).String()))
+		default:
 			w.line(3, "- %s", quote(b))
 		}
 	}

@@ -14,8 +14,9 @@ import (
 
 // ExportOptions of Export.
 type ExportOptions struct {
-	// Secrets includes the credentials' keys; without them, applying the export
-	// to the same store keeps what it has.
+	// Secrets includes the credentials' keys, proxies with a user or password and
+	// the values of headers; without them, applying the export to the same store
+	// keeps what it has.
 	Secrets bool
 }
 
@@ -97,6 +98,7 @@ func exportChannel(w *writer, spec catalog.ChannelSpec, ch *realm.Channel, secre
 	if spec.APIs != realm.AllAPIs {
 		w.line(2, "apis: %s", textList(spec.APIs.Names()))
 	}
+	exportSettings(w, &spec.Settings, secrets)
 	w.list(2, "endpoints", len(spec.Endpoints))
 	for i, ep := range spec.Endpoints {
 		w.line(3, "- base_url: %s", quote(ep.BaseURL))
@@ -113,15 +115,25 @@ func exportChannel(w *writer, spec catalog.ChannelSpec, ch *realm.Channel, secre
 			if c.Weight != defaultWeight {
 				f = f.plain("weight", strconv.Itoa(c.Weight))
 			}
+			if limits := exportLimits(c.Limits); len(limits) > 0 {
+				f = f.plain("limits", limits.String())
+			}
 			w.item(5, f)
 		}
 	}
 	w.list(2, "models", len(spec.Bindings))
 	for _, b := range spec.Bindings {
-		if b.Upstream == b.Model || b.Upstream == "" {
+		f := flow{}.text("name", b.Model)
+		if b.Upstream != b.Model && b.Upstream != "" {
+			f = f.text("upstream", b.Upstream)
+		}
+		if times := exportTimeouts(b.Timeouts); len(times) > 0 {
+			f = f.plain("timeouts", times.String())
+		}
+		if len(f) == 1 {
 			w.line(3, "- %s", quote(b.Model))
 		} else {
-			w.item(3, flow{}.text("name", b.Model).text("upstream", b.Upstream))
+			w.item(3, f)
 		}
 	}
 }

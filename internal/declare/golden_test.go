@@ -1,7 +1,13 @@
 package declare
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"flag"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,12 +30,27 @@ func TestMain(m *testing.M) {
 }
 
 // golden is one transcript: the comment may hold "env NAME=value" lines, each
-// file is there under its name in dir.
+// file is there under its name in dir, and a certificate is there as ca.pem.
 type golden struct {
 	path    string
 	archive *txtar.Archive
 	dir     string
 	env     map[string]string
+}
+
+// caFile is a certificate of nobody's, as PEM.
+func caFile(t testing.TB) []byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
 func goldens(t *testing.T, pattern string, run func(t *testing.T, g *golden)) {
@@ -57,6 +78,9 @@ func readGolden(t *testing.T, path string) *golden {
 			name, value, _ := strings.Cut(kv, "=")
 			g.env[name] = value
 		}
+	}
+	if err := os.WriteFile(filepath.Join(g.dir, "ca.pem"), caFile(t), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	for _, f := range archive.Files {
 		if err := os.WriteFile(filepath.Join(g.dir, f.Name), f.Data, 0o600); err != nil {

@@ -17,6 +17,7 @@ func (a *application) merge(e channelEntry) catalog.ChannelSpec {
 	if ch := a.before.Channel(spec.Name); ch != nil {
 		stored = a.before.Spec(ch)
 	}
+	a.keepSecrets(e, &spec.Settings, stored.Settings)
 	if !e.modelsGiven {
 		spec.Bindings = stored.Bindings
 	}
@@ -45,6 +46,18 @@ func (a *application) merge(e channelEntry) catalog.ChannelSpec {
 		}
 	}
 	return spec
+}
+
+// keepSecrets completes settings by what an export without secrets leaves out.
+func (a *application) keepSecrets(e channelEntry, s *realm.ChannelSettings, stored realm.ChannelSettings) {
+	if !e.proxyGiven && stored.Proxy != "" {
+		s.Proxy = stored.Proxy
+		a.note(`kept: the proxy of channel %q, which the file does not name (proxy: "" removes it)`, e.Name)
+	}
+	if !e.setHeadersGiven && len(stored.SetHeaders) > 0 {
+		s.SetHeaders = stored.SetHeaders
+		a.note("kept: the headers that channel %q sets, which the file does not name (headers: {set: {}} removes them)", e.Name)
+	}
 }
 
 func (a *application) mergeCredentials(channel, baseURL string, declared, stored []catalog.CredentialSpec) []catalog.CredentialSpec {

@@ -49,13 +49,19 @@ func (r *Result) Summary() string {
 
 func showField(verb string, f store.FieldChange) string {
 	switch {
-	case verb == "create", f.Before == "", strings.HasSuffix(f.Field, ".api_key"): // of a secret, only that it changed
+	case verb == "create", f.Before == "":
 		return f.Field + ": " + f.After
 	case f.After == "":
 		return f.Field + ": " + f.Before + " → gone"
+	case isSecret(f.Field): // only that it changed
+		return f.Field + ": " + f.After
 	default:
 		return f.Field + ": " + f.Before + " → " + f.After
 	}
+}
+
+func isSecret(field string) bool {
+	return strings.HasSuffix(field, ".api_key") || field == "settings.proxy" || strings.HasPrefix(field, "settings.headers.set[")
 }
 
 type printer struct {

@@ -46,6 +46,10 @@ type channelEntry struct {
 	endpointsGiven   bool
 	modelsGiven      bool
 	credentialsGiven []bool // by endpoint
+	// What may hold a secret is kept when the file does not name it, as an
+	// api_key is.
+	proxyGiven      bool
+	setHeadersGiven bool
 }
 
 // ReadOptions of Read.

@@ -1,6 +1,8 @@
 package declare
 
 import (
+	"slices"
+
 	"realms/internal/catalog"
 	"realms/internal/realm"
 	"realms/internal/yamldoc"
@@ -10,7 +12,7 @@ import (
 const defaultWeight = 1
 
 func readChannel(d *decoder, n yamldoc.Node, path string) (channelEntry, string, error) {
-	d.object(n, path, "name", "type", "enabled", "groups", "priority", "weight", "apis", "endpoints", "models")
+	d.object(n, path, slices.Concat([]string{"name", "type", "enabled", "groups", "priority", "weight", "apis", "endpoints", "models"}, settingKeys)...)
 	e := channelEntry{ChannelSpec: catalog.ChannelSpec{
 		Name:     d.text(n, path, "name", ""),
 		Type:     realm.ChannelType(d.text(n, path, "type", string(realm.OpenAICompatible))),
@@ -25,6 +27,7 @@ func readChannel(d *decoder, n yamldoc.Node, path string) (channelEntry, string,
 	}
 	e.readModels(d, n, path)
 	e.readEndpoints(d, n, path)
+	e.readSettings(d, n, path)
 	spec, err := catalog.CheckChannel(e.ChannelSpec)
 	e.ChannelSpec = spec
 	return e, spec.Name, err
@@ -50,7 +53,8 @@ func readAPIs(d *decoder, n yamldoc.Node, path string) realm.APISet {
 	return set
 }
 
-// readModels reads bindings: a name alone, or a mapping to the upstream's name.
+// readModels reads bindings: a name alone, or a mapping to the upstream's name
+// and times of its own.
 func (e *channelEntry) readModels(d *decoder, n yamldoc.Node, path string) {
 	var items []yamldoc.Node
 	items, e.modelsGiven = d.list(n, path, "models")
@@ -62,9 +66,10 @@ func (e *channelEntry) readModels(d *decoder, n yamldoc.Node, path string) {
 			d.lines[field] = item.Line
 			b.Model, _ = d.expanded(item, yamldoc.Key(field, "name"))
 		case yamldoc.Map:
-			d.object(item, field, "name", "upstream")
+			d.object(item, field, "name", "upstream", "timeouts")
 			b.Model = d.text(item, field, "name", "")
 			b.Upstream = d.text(item, field, "upstream", "")
+			b.Timeouts = readTimeouts(d, item, field)
 		default:
 			d.lines[field] = item.Line
 			d.problem(yamldoc.Key(field, "name"), "a model's name, or {name: …, upstream: …}, is expected here")
@@ -85,7 +90,7 @@ func (e *channelEntry) readEndpoints(d *decoder, n yamldoc.Node, path string) {
 		creds, given := d.list(item, field, "credentials")
 		for j, c := range creds {
 			at := yamldoc.Index(yamldoc.Key(field, "credentials"), j)
-			if d.object(c, at, "name", "api_key", "enabled", "priority", "weight") {
+			if d.object(c, at, "name", "api_key", "enabled", "priority", "weight", "limits") {
 				ep.Credentials = append(ep.Credentials, readCredential(d, c, at))
 			}
 		}
@@ -101,5 +106,6 @@ func readCredential(d *decoder, n yamldoc.Node, path string) catalog.CredentialS
 		Enabled:  d.enabled(n, path),
 		Priority: d.whole(n, path, "priority", 0),
 		Weight:   d.whole(n, path, "weight", defaultWeight),
+		Limits:   readLimits(d, n, path),
 	}
 }

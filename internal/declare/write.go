@@ -66,8 +66,10 @@ var simple = regexp.MustCompile(`^(https?://[A-Za-z0-9./_-]*[A-Za-z0-9/]|[A-Za-z
 var reserved = map[string]bool{"true": true, "false": true, "null": true, "yes": true, "no": true, "on": true, "off": true, "y": true, "n": true}
 
 // quote writes a text so that Read finds it again, references included.
-func quote(text string) string {
-	text = escape(text)
+func quote(text string) string { return literal(escape(text)) }
+
+// literal writes a text that has no references, such as a key.
+func literal(text string) string {
 	if simple.MatchString(text) && !reserved[strings.ToLower(text)] {
 		return text
 	}

@@ -3,7 +3,8 @@
 // configured form give the FeatureState.
 //
 // It never reads the configuration file itself, never gates anything (routes,
-// the gate in front of them and the console ask State), and holds no secret.
+// the gate in front of them and the console ask State), and shows no secret: the
+// one that the table holds, InstanceSecret, is no setting.
 //
 //	self_mode.enable ┐
 //	feature_disable_*┴→ compute → State() (atomic, asked on every request)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"strings"
 
@@ -9,27 +10,46 @@ import (
 )
 
 // Channels is the table of channels, with the tables that bind them to groups
-// and models. Endpoints are not read here.
+// and models. Endpoints are not read here. Settings are read and written in full,
+// secrets included.
 type Channels struct{ h handle }
 
 const (
-	selectChannels = "SELECT id, name, type, enabled, priority, weight, apis FROM channels"
-	insertChannel  = "INSERT INTO channels (id, name, type, enabled, priority, weight, apis, settings) VALUES (?, ?, ?, ?, ?, ?, ?, '{}')"
-	updateChannel  = "UPDATE channels SET name = ?, type = ?, enabled = ?, priority = ?, weight = ?, apis = ? WHERE id = ?"
+	selectChannels = "SELECT id, name, type, enabled, priority, weight, apis, settings FROM channels"
+	insertChannel  = "INSERT INTO channels (id, name, type, enabled, priority, weight, apis, settings) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+	updateChannel  = "UPDATE channels SET name = ?, type = ?, enabled = ?, priority = ?, weight = ?, apis = ?, settings = ? WHERE id = ?"
 	deleteChannel  = "DELETE FROM channels WHERE id = ?"
 
 	selectChannelGroups = "SELECT channel_id, group_id FROM channel_groups"
 	insertChannelGroup  = "INSERT INTO channel_groups (channel_id, group_id) VALUES (?, ?)"
 	deleteChannelGroups = "DELETE FROM channel_groups WHERE channel_id = ?"
 
-	selectChannelModels = "SELECT channel_id, model, upstream FROM channel_models"
-	insertChannelModel  = "INSERT INTO channel_models (channel_id, position, model, upstream) VALUES (?, ?, ?, ?)"
+	selectChannelModels = "SELECT channel_id, model, upstream, settings FROM channel_models"
+	insertChannelModel  = "INSERT INTO channel_models (channel_id, position, model, upstream, settings) VALUES (?, ?, ?, ?, ?)"
 	deleteChannelModels = "DELETE FROM channel_models WHERE channel_id = ?"
 )
 
 func readChannel(row scanner) (*realm.Channel, error) {
 	var c realm.Channel
-	return &c, row.Scan(&c.ID, &c.Name, &c.Type, &c.Enabled, &c.Priority, &c.Weight, &c.APIs)
+	var settings string
+	err := row.Scan(&c.ID, &c.Name, &c.Type, &c.Enabled, &c.Priority, &c.Weight, &c.APIs, &settings)
+	if err != nil {
+		return nil, err
+	}
+	c.Settings, err = decodeSettings(c.Name, settings)
+	return &c, err
+}
+
+// channelColumns is the row without its id.
+func channelColumns(c *realm.Channel) ([]any, error) {
+	if err := trimName("name", &c.Name); err != nil {
+		return nil, err
+	}
+	settings, err := encodeSettings(&c.Settings)
+	if err != nil {
+		return nil, err
+	}
+	return []any{c.Name, string(c.Type), flag(c.Enabled), c.Priority, c.Weight, int64(c.APIs), settings}, nil
 }
 
 // List is every channel, by name. Over Read its parts are read one after the
@@ -82,8 +102,12 @@ func (r Channels) bind(ctx context.Context, channels []*realm.Channel, where str
 	return r.h.each(ctx, selectChannelModels+where+" ORDER BY channel_id, position", args, func(row scanner) error {
 		var channel realm.ID
 		var b realm.Binding
-		if err := row.Scan(&channel, &b.Model, &b.Upstream); err != nil {
+		var settings sql.NullString
+		if err := row.Scan(&channel, &b.Model, &b.Upstream, &settings); err != nil {
 			return fmt.Errorf("read a channel's model: %w", err)
+		}
+		if err := decodeBinding(settings, &b); err != nil {
+			return err
 		}
 		if c := byID[channel]; c != nil {
 			c.Bindings = append(c.Bindings, b)
@@ -95,11 +119,11 @@ func (r Channels) bind(ctx context.Context, channels []*realm.Channel, where str
 // Insert adds a channel with its groups and bindings. ErrDuplicate: the name is
 // taken, or a group is named twice. ErrReference: there is no such group.
 func (r Channels) Insert(ctx context.Context, c *realm.Channel) error {
-	if err := trimName("name", &c.Name); err != nil {
+	columns, err := channelColumns(c)
+	if err != nil {
 		return err
 	}
-	err := r.h.insert(ctx, &c.ID, insertChannel, c.Name, string(c.Type), flag(c.Enabled), c.Priority, c.Weight, int64(c.APIs))
-	if err != nil {
+	if err := r.h.insert(ctx, &c.ID, insertChannel, columns...); err != nil {
 		return err
 	}
 	return r.insertBindings(ctx, c)
@@ -107,11 +131,11 @@ func (r Channels) Insert(ctx context.Context, c *realm.Channel) error {
 
 // Update replaces the row of c.ID, its groups and its bindings.
 func (r Channels) Update(ctx context.Context, c *realm.Channel) error {
-	if err := trimName("name", &c.Name); err != nil {
+	columns, err := channelColumns(c)
+	if err != nil {
 		return err
 	}
-	err := r.h.execOne(ctx, updateChannel, c.Name, string(c.Type), flag(c.Enabled), c.Priority, c.Weight, int64(c.APIs), c.ID)
-	if err != nil {
+	if err := r.h.execOne(ctx, updateChannel, append(columns, c.ID)...); err != nil {
 		return err
 	}
 	for _, text := range []string{deleteChannelGroups, deleteChannelModels} {
@@ -136,7 +160,11 @@ func (r Channels) insertBindings(ctx context.Context, c *realm.Channel) error {
 		if err := trimName("models", &b.Upstream); err != nil {
 			return err
 		}
-		if _, err := r.h.exec(ctx, insertChannelModel, c.ID, i, b.Model, b.Upstream); err != nil {
+		settings, err := encodeBinding(b)
+		if err != nil {
+			return err
+		}
+		if _, err := r.h.exec(ctx, insertChannelModel, c.ID, i, b.Model, b.Upstream, settings); err != nil {
 			return err
 		}
 	}

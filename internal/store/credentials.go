@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 
 	"realms/internal/realm"
@@ -11,18 +12,24 @@ import (
 type Credentials struct{ h handle }
 
 const (
-	selectCredentials = "SELECT id, endpoint_id, name, api_key, enabled, priority, weight, state, state_reason, state_since FROM credentials"
-	insertCredential  = "INSERT INTO credentials (id, endpoint_id, name, api_key, enabled, priority, weight, state, state_reason, state_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	updateCredential  = "UPDATE credentials SET endpoint_id = ?, name = ?, api_key = ?, enabled = ?, priority = ?, weight = ?, state = ?, state_reason = ?, state_since = ? WHERE id = ?"
+	selectCredentials = "SELECT id, endpoint_id, name, api_key, enabled, priority, weight, limits, state, state_reason, state_since FROM credentials"
+	insertCredential  = "INSERT INTO credentials (id, endpoint_id, name, api_key, enabled, priority, weight, limits, state, state_reason, state_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	updateCredential  = "UPDATE credentials SET endpoint_id = ?, name = ?, api_key = ?, enabled = ?, priority = ?, weight = ?, limits = ?, state = ?, state_reason = ?, state_since = ? WHERE id = ?"
 	moveCredential    = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ?"
+	refuseCredential  = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ? AND api_key = ?"
 	deleteCredential  = "DELETE FROM credentials WHERE id = ?"
 )
 
 func readCredential(row scanner) (*realm.Credential, error) {
 	var c realm.Credential
 	var since int64
-	err := row.Scan(&c.ID, &c.EndpointID, &c.Name, &c.APIKey, &c.Enabled, &c.Priority, &c.Weight, &c.State, &c.StateReason, &since)
+	var limits sql.NullString
+	err := row.Scan(&c.ID, &c.EndpointID, &c.Name, &c.APIKey, &c.Enabled, &c.Priority, &c.Weight, &limits, &c.State, &c.StateReason, &since)
+	if err != nil {
+		return nil, err
+	}
 	c.StateSince = fromMillis(since)
+	c.Limits, err = decodeLimits(c.Name, limits)
 	return &c, err
 }
 
@@ -37,8 +44,12 @@ func credentialColumns(c *realm.Credential) ([]any, error) {
 	if c.State == "" {
 		c.State = realm.CredentialOK
 	}
+	limits, err := encodeLimits(c.Limits)
+	if err != nil {
+		return nil, err
+	}
 	return []any{
-		c.EndpointID, c.Name, c.APIKey.Reveal(), flag(c.Enabled), c.Priority, c.Weight,
+		c.EndpointID, c.Name, c.APIKey.Reveal(), flag(c.Enabled), c.Priority, c.Weight, limits,
 		string(c.State), clip(c.StateReason, maxReason), millis(c.StateSince),
 	}, nil
 }
@@ -84,6 +95,13 @@ func (r Credentials) Update(ctx context.Context, c *realm.Credential) error {
 // in the first: of several who say the same, one is told true.
 func (r Credentials) SetState(ctx context.Context, id realm.ID, from, to realm.CredentialState, reason string, since time.Time) (bool, error) {
 	n, err := r.h.exec(ctx, moveCredential, string(to), clip(reason, maxReason), millis(since), id, string(from))
+	return n == 1, err
+}
+
+// Refuse is SetState for a credential whose key was refused: it does nothing when
+// the key has become another since.
+func (r Credentials) Refuse(ctx context.Context, id realm.ID, key realm.Secret, reason string, since time.Time) (bool, error) {
+	n, err := r.h.exec(ctx, refuseCredential, string(realm.CredentialDisabled), clip(reason, maxReason), millis(since), id, string(realm.CredentialOK), key.Reveal())
 	return n == 1, err
 }
 

@@ -20,17 +20,33 @@ import (
 	"realms/internal/store/storetest"
 )
 
+// released names this program's migrations, notes the one that later adds.
+var (
+	released = []string{"00001_initial", "00002_settings"}
+	notes    = "00003_notes"
+)
+
+// first is the folder of an earlier version: this program's first n migrations.
+func first(t testing.TB, n int) fstest.MapFS {
+	t.Helper()
+	all := fstest.MapFS{}
+	for _, name := range released[:n] {
+		path := "migrations/" + name + ".sql"
+		data, err := fs.ReadFile(store.MigrationFiles, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[path] = &fstest.MapFile{Data: data}
+	}
+	return all
+}
+
 // later is the folder of a later version: a table, a column, an index and a row
 // more.
 func later(t testing.TB) fs.FS {
 	t.Helper()
-	first, err := fs.ReadFile(store.MigrationFiles, "migrations/00001_initial.sql")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fstest.MapFS{
-		"migrations/00001_initial.sql": {Data: first},
-		"migrations/00002_notes.sql": {Data: []byte(`-- +goose Up
+	all := first(t, len(released))
+	all["migrations/"+notes+".sql"] = &fstest.MapFile{Data: []byte(`-- +goose Up
 -- What somebody wants to remember.
 CREATE TABLE IF NOT EXISTS notes (
     id BIGINT NOT NULL PRIMARY KEY
@@ -40,8 +56,8 @@ CREATE UNIQUE INDEX notes_label ON notes (label);
 INSERT INTO notes (id, label) VALUES (1, 'one');
 -- +goose Down
 DROP TABLE notes;
-`)},
-	}
+`)}
+	return all
 }
 
 func open(t testing.TB, dsn string, trace func(string)) *store.Store {
@@ -74,13 +90,13 @@ func TestMigrate(t *testing.T) {
 		if _, err := s.Read().Groups.List(t.Context()); !strings.Contains(realm.AsError(err).Message, "realms migrate up") {
 			t.Errorf("a read without tables: %v", err)
 		}
-		for _, want := range [][]string{{"00001_initial"}, nil} {
+		for _, want := range [][]string{released, nil} {
 			if diff := cmp.Diff(want, migrate(t, s)); diff != "" {
 				t.Errorf("applied (-want +got):\n%s", diff)
 			}
 		}
 		status, err := s.MigrationStatus(t.Context())
-		if err != nil || len(status) != 1 || status[0].Name != "00001_initial" || status[0].AppliedAt.IsZero() {
+		if err != nil || len(status) != len(released) || status[0].Name != released[0] || status[len(status)-1].AppliedAt.IsZero() {
 			t.Errorf("status %+v, %v", status, err)
 		}
 		if err := s.CheckSchema(t.Context()); err != nil {
@@ -89,7 +105,7 @@ func TestMigrate(t *testing.T) {
 
 		newer := open(t, dsn, nil)
 		newer.SetMigrations(later(t))
-		if diff := cmp.Diff([]string{"00002_notes"}, migrate(t, newer)); diff != "" {
+		if diff := cmp.Diff([]string{notes}, migrate(t, newer)); diff != "" {
 			t.Errorf("applied (-want +got):\n%s", diff)
 		}
 		for name, verb := range map[string]func() error{
@@ -205,7 +221,7 @@ func TestMigrateTogether(t *testing.T) {
 		}
 		wg.Wait()
 		slices.Sort(all)
-		if diff := cmp.Diff([]string{"00001_initial", "00002_notes"}, all); diff != "" {
+		if diff := cmp.Diff(append(slices.Clone(released), notes), all); diff != "" {
 			t.Errorf("applied by all together (-want +got):\n%s", diff)
 		}
 		s := open(t, dsn, nil)
@@ -219,18 +235,18 @@ func TestMigrateTogether(t *testing.T) {
 func TestMigrateCopiesFirst(t *testing.T) {
 	dsn := storetest.DSN(t, "sqlite")
 	path := strings.TrimPrefix(dsn, "sqlite:")
-	first := open(t, dsn, nil)
-	migrate(t, first)
+	before := open(t, dsn, nil)
+	migrate(t, before)
 	if copies, _ := filepath.Glob(path + ".before-*"); len(copies) != 0 {
 		t.Errorf("a new database was copied: %v", copies)
 	}
-	if err := first.Tx(t.Context(), func(r store.Repos) error { return r.Settings.Set(t.Context(), "kept", "1") }); err != nil {
+	if err := before.Tx(t.Context(), func(r store.Repos) error { return r.Settings.Set(t.Context(), "kept", "1") }); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, dsn, nil)
 	s.SetMigrations(later(t))
 	migrate(t, s)
-	copies, err := filepath.Glob(path + ".before-00002_notes-*Z")
+	copies, err := filepath.Glob(path + ".before-" + notes + "-*Z")
 	if err != nil || len(copies) != 1 {
 		t.Fatalf("copies: %v, %v", copies, err)
 	}

@@ -78,8 +78,8 @@ func damaged(err error) *realm.Error {
 	return &realm.Error{Code: realm.CodeInvalid, Message: "The file is not a whole Realms backup: it is damaged or cut off. Nothing was restored; use another copy.", Err: err}
 }
 
-// requireEmpty passes a store that holds no more than its migrations put there,
-// and takes that away.
+// requireEmpty passes a store that holds no more than its migrations and a first
+// start put there, and takes that away.
 func requireEmpty(ctx context.Context, h handle) error {
 	for _, t := range tables {
 		var rows int
@@ -97,7 +97,7 @@ func requireEmpty(ctx context.Context, h handle) error {
 		if err != nil {
 			return err
 		}
-		ours := t.name == "user_groups" && first == "1" || t.name == "versions"
+		ours := t.name == "user_groups" && first == "1" || t.name == "versions" || t.name == "settings" && first == InstanceSecret
 		if rows > 1 || rows == 1 && !ours {
 			return refuseRestore("The database is not empty (there is something in %s): restore into a new one.", t.name)
 		}
@@ -108,7 +108,7 @@ func requireEmpty(ctx context.Context, h handle) error {
 	case version != 0:
 		return refuseRestore("The database has been in use (version %d): restore into a new one.", version)
 	}
-	for _, text := range []string{"DELETE FROM user_groups", "DELETE FROM versions"} {
+	for _, text := range []string{"DELETE FROM user_groups", "DELETE FROM versions", "DELETE FROM settings"} {
 		if _, err := h.exec(ctx, text); err != nil {
 			return err
 		}

@@ -10,11 +10,16 @@ import (
 // settings service writes it) by name.
 type Settings struct{ h handle }
 
+// InstanceSecret is the name of the one row that is no setting: what an
+// installation keys its hashes with. A store with that alone counts as empty.
+const InstanceSecret = "instance_secret"
+
 const (
 	selectSettings = "SELECT name, value FROM settings"
 	selectSetting  = "SELECT value FROM settings WHERE name = ?"
 	updateSetting  = "UPDATE settings SET value = ?, updated_at = ? WHERE name = ?"
-	insertSetting  = "INSERT INTO settings (name, value, updated_at) VALUES (?, ?, ?)"
+	settingRow     = "settings (name, value, updated_at) VALUES (?, ?, ?)"
+	insertSetting  = "INSERT INTO " + settingRow
 	deleteSetting  = "DELETE FROM settings WHERE name = ?"
 )
 
@@ -54,6 +59,19 @@ func (r Settings) Set(ctx context.Context, name, value string) error {
 	if errors.Is(err, ErrDuplicate) { // another transaction was first
 		_, err = r.h.exec(ctx, updateSetting, value, now, name)
 	}
+	return err
+}
+
+// Add writes a setting unless there is one of that name, which stays as it is.
+func (r Settings) Add(ctx context.Context, name, value string) error {
+	if err := trimName("name", &name); err != nil {
+		return err
+	}
+	if err := checkText(name, value); err != nil {
+		return err
+	}
+	head, tail := r.h.dialect.insertOnce("name")
+	_, err := r.h.exec(ctx, head+settingRow+tail, name, value, millis(r.h.now()))
 	return err
 }
 

@@ -32,8 +32,13 @@ type Node struct {
 	Entries []Entry // a mapping, in the order of the file
 	Items   []Node  // a list
 
-	size int // values inside and itself, aliases counted each time
+	size   int  // values inside and itself, aliases counted each time
+	quoted bool // a scalar that is a text, whatever it looks like
 }
+
+// Plain tells whether a scalar was written without quotes, so that it may be more
+// than a text: a number, true or false.
+func (n Node) Plain() bool { return n.Kind == Scalar && !n.quoted }
 
 // Entry is a key of a mapping with its value.
 type Entry struct {
@@ -119,8 +124,11 @@ func (p *reader) node(n ast.Node, field string, depth int) Node {
 	case *ast.NullNode:
 		return Node{Kind: Null, Line: line, size: 1}
 	case *ast.LiteralNode:
-		return Node{Kind: Scalar, Line: line, Text: v.Value.Value, size: 1}
-	case *ast.StringNode, *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
+		return Node{Kind: Scalar, Line: line, Text: v.Value.Value, size: 1, quoted: true}
+	case *ast.StringNode:
+		quoted := v.Token.Type == token.SingleQuoteType || v.Token.Type == token.DoubleQuoteType
+		return Node{Kind: Scalar, Line: line, Text: v.Token.Value, size: 1, quoted: quoted}
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode, *ast.InfinityNode, *ast.NanNode:
 		return Node{Kind: Scalar, Line: line, Text: n.GetToken().Value, size: 1}
 	case *ast.MappingNode:
 		return p.mapping(v, line, field, depth)
@@ -134,7 +142,9 @@ func (p *reader) node(n ast.Node, field string, depth int) Node {
 		return out
 	case *ast.TagNode:
 		if v.Value != nil {
-			return p.node(v.Value, field, depth+1)
+			out := p.node(v.Value, field, depth+1)
+			out.quoted = out.quoted || v.Start.Value == "!!str"
+			return out
 		}
 	case *ast.AnchorNode:
 		out := p.node(v.Value, field, depth+1)

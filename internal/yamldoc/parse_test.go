@@ -136,3 +136,19 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestPlain(t *testing.T) {
+	got, err := Parse("f.yaml", []byte("- 1\n- a\n- true\n- '1'\n- \"1\"\n- |\n  1\n- >\n  1\n- !!str 1\n- !!int 1\n- &x '1'\n- *x\n- [1]\n- ~\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []bool{true, true, true, false, false, false, false, false, true, false, false, false, false}
+	for i, n := range got.Items {
+		if n.Plain() != want[i] {
+			t.Errorf("value %d on line %d is plain: %v", i, n.Line, n.Plain())
+		}
+	}
+	if len(got.Items) != len(want) {
+		t.Errorf("%d values", len(got.Items))
+	}
+}

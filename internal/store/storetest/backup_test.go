@@ -101,6 +101,21 @@ func TestRestoreNeedsAnEmptyStore(t *testing.T) {
 	})
 }
 
+// A store that was only started has a secret of its own, which a restored one
+// replaces.
+func TestRestoreOverAFirstStart(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, s *store.Store) {
+		source := storetest.SQLite(t)
+		for db, value := range map[*store.Store]string{source: "theirs", s: "ours"} {
+			write(t, db, func(r store.Repos) error { return r.Settings.Add(t.Context(), store.InstanceSecret, value) })
+		}
+		if err := restore(t, s, backup(t, source)); err != nil {
+			t.Fatalf("restore: %v", err)
+		}
+		equal(t, "secret", must[string](t)(s.Read().Settings.Get(t.Context(), store.InstanceSecret)), "theirs")
+	})
+}
+
 // A damaged file says so, whatever is wrong with it, and loads nothing.
 func TestDamagedBackups(t *testing.T) {
 	source := storetest.SQLite(t)
@@ -145,11 +160,11 @@ func TestDamagedBackups(t *testing.T) {
 
 func TestRestoreOfANewerSchema(t *testing.T) {
 	lines := backup(t, storetest.SQLite(t))
-	var header map[string]any
+	var header struct{ Schema int }
 	if err := json.Unmarshal([]byte(lines[0]), &header); err != nil {
 		t.Fatal(err)
 	}
-	lines[0] = strings.Replace(lines[0], `"schema":1`, `"schema":99`, 1)
+	lines[0] = strings.Replace(lines[0], fmt.Sprintf(`"schema":%d`, header.Schema), `"schema":99`, 1)
 	s := storetest.OpenDSN(t, store.Options{DSN: storetest.DSN(t, "sqlite")})
 	err := restore(t, s, lines)
 	if e := realm.AsError(err); e.Code != realm.CodeConflict || !strings.Contains(e.Message, "newer") {

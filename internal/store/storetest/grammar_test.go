@@ -105,7 +105,7 @@ func everyVerb(t *testing.T, s, empty *store.Store) {
 		for _, err := range []error{
 			r.Groups.Update(ctx, &p.group), r.Models.Update(ctx, &p.model), r.Channels.Update(ctx, &p.channel), r.Endpoints.Update(ctx, &p.endpoint),
 			r.Credentials.Update(ctx, &p.credential), r.Users.Update(ctx, &p.user), r.Tokens.Update(ctx, &p.token),
-			r.Settings.Set(ctx, "a", "1"), r.Settings.Set(ctx, "b", "1"), r.Settings.Delete(ctx, "b"), r.Audit.Insert(ctx, &store.AuditEntry{}),
+			r.Settings.Set(ctx, "a", "1"), r.Settings.Set(ctx, "b", "1"), r.Settings.Delete(ctx, "b"), r.Settings.Add(ctx, "c", "1"), r.Audit.Insert(ctx, &store.AuditEntry{}),
 			r.Objects.Insert(ctx, []realm.Object{{ID: "file-1", UserID: 1}}), r.Objects.Delete(ctx, "file-1", 1),
 		} {
 			if err != nil {
@@ -120,6 +120,9 @@ func everyVerb(t *testing.T, s, empty *store.Store) {
 	}
 	write(t, s, func(r store.Repos) error {
 		if _, err := r.Credentials.SetState(ctx, p.credential.ID, realm.CredentialDisabled, realm.CredentialOK, "", at); err != nil {
+			return err
+		}
+		if _, err := r.Credentials.Refuse(ctx, p.credential.ID, p.credential.APIKey, "", at); err != nil {
 			return err
 		}
 		if _, err := r.Tokens.Revoke(ctx, p.token.ID, at); err != nil {

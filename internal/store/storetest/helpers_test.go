@@ -56,6 +56,29 @@ func dollars(t testing.TB, text string) *realm.Money {
 	return &m
 }
 
+func everyTimeout() realm.Timeouts {
+	connect, first, event, none := 1500*time.Millisecond, 20*time.Second+1, 5*time.Minute, time.Duration(0)
+	return realm.Timeouts{Connect: &connect, FirstByte: &first, FirstEvent: &event, Idle: &none}
+}
+
+// everySetting has a value in every field.
+func everySetting() realm.ChannelSettings {
+	return realm.ChannelSettings{
+		Timeouts: everyTimeout(), Attempts: 3, Limits: realm.Limits{Concurrent: 1, RequestsPerMinute: 2, TokensPerMinute: 3},
+		Proxy: realm.Secret("http://u:test-" + "word@proxy.example:3128"), CAFile: "/etc/ssl/ours.pem", Probe: time.Minute,
+		OnDisconnect: realm.DisconnectDrain, ServiceTier: realm.ServiceTier{Drop: true, Only: []string{"flex"}},
+		Store: realm.StoreFalse, SafetyIdentifier: realm.SafetyHMAC,
+		SetHeaders: map[string]realm.Secret{"X-A": realm.Secret("test-" + "header"), "X-B": "b"}, DeleteHeaders: []string{"X-C"},
+		BodyEdits: []realm.BodyEdit{
+			{Op: realm.BodySet, Path: "a.b", Value: []byte(`{"<&>":[1,18446744073709551616,"\u2028 界"]}`), Models: []string{"gpt-*"}},
+			{Op: realm.BodySet, Path: "n", Value: []byte("null")},
+			{Op: realm.BodyDelete, Path: "c"},
+			{Op: realm.BodyRename, Path: "d", To: "e"},
+		},
+		StatusMap: map[int]int{400: 503, 403: 429},
+	}
+}
+
 // populated adds one of everything and returns what was added.
 type populated struct {
 	group      realm.Group
@@ -78,12 +101,14 @@ func populate(t testing.TB, s *store.Store) *populated {
 		},
 		channel: realm.Channel{
 			Name: "openai-main", Type: realm.OpenAICompatible, Enabled: true, Priority: -3, Weight: 7, APIs: realm.AllAPIs,
-			Bindings: []realm.Binding{{Model: "zeta", Upstream: "z"}, {Model: "alpha", Upstream: "a"}, {Model: "*", Upstream: "*"}},
+			Bindings: []realm.Binding{{Model: "zeta", Upstream: "z"}, {Model: "alpha", Upstream: "a", Timeouts: everyTimeout()}, {Model: "*", Upstream: "*"}},
+			Settings: everySetting(),
 		},
 		endpoint: realm.Endpoint{BaseURL: "https://api.example.com/v1", Position: 2},
 		credential: realm.Credential{
 			Name: "main", APIKey: realm.Secret("test-" + "key"), Enabled: true, Priority: 1, Weight: 2,
-			State: realm.CredentialDisabled, StateReason: "401 from the upstream", StateSince: at,
+			Limits: realm.Limits{Concurrent: 4, RequestsPerMinute: 60, TokensPerMinute: 5_000_000_000},
+			State:  realm.CredentialDisabled, StateReason: "401 from the upstream", StateSince: at,
 		},
 		user: realm.User{Name: "owner", Role: realm.RoleRoot, Enabled: true},
 		token: realm.Token{
