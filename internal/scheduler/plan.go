@@ -370,8 +370,11 @@ func (p *Plan) correct(tokens int64, now time.Time) {
 	}
 }
 
-// Number is how many attempts were given.
+// Number is how many attempts were given; none before Begin.
 func (p *Plan) Number() int {
+	if p.s == nil {
+		return 0
+	}
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
 	return p.number
