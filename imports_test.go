@@ -16,7 +16,7 @@ var rooms = map[string][]string{
 	"/cmd/realms": slices.Concat(services, []string{"server", "config", "declare", "demo", "netguard", "realm", "store", "version", "yamldoc"}),
 
 	"server": slices.Concat(services, []string{
-		"api", "config", "demo", "gateway", "limit", "netguard", "protocol", "realm", "scheduler", "sse", "store", "telemetry", "upstream", "version",
+		"api", "cluster", "config", "demo", "gateway", "limit", "netguard", "protocol", "realm", "scheduler", "sse", "store", "telemetry", "upstream", "version",
 	}),
 	"api/openai": {"gateway", "protocol", "sse", "realm"},
 	"gateway":    slices.Concat(services, []string{"scheduler", "upstream", "protocol", "sse", "limit", "realm"}),
@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"usage":    {"store", "settings", "realm"},
 	"declare":  {"account", "catalog", "settings", "store", "realm", "yamldoc"},
 
+	"cluster":          {"realm"},
 	"scheduler":        {"realm"},
 	"upstream":         {"protocol", "sse", "netguard", "realm"},
 	"protocol/openai":  {"protocol/rawjson", "sse", "realm"},
@@ -44,8 +45,9 @@ var rooms = map[string][]string{
 	"version":  {},
 	"yamldoc":  {},
 
-	"testkit":         {},
-	"testkit/testapp": {"*"},
+	"testkit":           {},
+	"testkit/redistest": {},
+	"testkit/testapp":   {"*"},
 
 	"/bench":        {},
 	"/test/clients": {},
@@ -66,6 +68,7 @@ var modules = map[string]string{
 	"github.com/klauspost/compress":       "anywhere",
 	"github.com/pressly/goose/v3":         "anywhere",
 	"github.com/prometheus/client_golang": "anywhere",
+	"github.com/redis/go-redis/v9":        "anywhere",
 	"github.com/tidwall/gjson":            "anywhere",
 	"github.com/tidwall/sjson":            "anywhere",
 	"golang.org/x/sync":                   "anywhere",
