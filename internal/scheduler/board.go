@@ -151,6 +151,14 @@ func (n *node) limit(limits realm.Limits) {
 	}
 }
 
+// Adopt takes in a snapshot before a request comes with it, so that what other
+// processes tell of its parts finds them.
+func (s *Scheduler) Adopt(snap *realm.Snapshot, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.adopt(snap, now)
+}
+
 // adopt is the board of a snapshot. A newer one than any before takes their
 // place, and what was known of parts that were changed is forgotten.
 func (s *Scheduler) adopt(snap *realm.Snapshot, now time.Time) *board {

@@ -171,7 +171,7 @@ func (a *App) load(ctx context.Context) error {
 }
 
 func (a *App) reload(ctx context.Context) error {
-	defer func() { a.Upstream.Retain(a.Catalog.Snapshot()) }()
+	defer a.published()
 	for _, load := range []func(context.Context) error{a.Settings.Load, a.Catalog.Load, a.Accounts.Load} {
 		if err := load(ctx); err != nil {
 			return err
@@ -181,13 +181,21 @@ func (a *App) reload(ctx context.Context) error {
 }
 
 func (a *App) applyChanges(ctx context.Context, changes []store.Change) error {
-	defer func() { a.Upstream.Retain(a.Catalog.Snapshot()) }()
+	defer a.published()
 	for _, apply := range []func(context.Context, []store.Change) error{a.Settings.Apply, a.Catalog.Apply, a.Accounts.Apply} {
 		if err := apply(ctx, changes); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// published tells the pieces that remember something of the catalogue's parts which
+// there are now.
+func (a *App) published() {
+	snap := a.Catalog.Snapshot()
+	a.Upstream.Retain(snap)
+	a.Scheduler.Adopt(snap, time.Now())
 }
 
 // changed has this process and the others read at once what somebody has written.
