@@ -103,6 +103,9 @@ func (p *Plan) learn(o *realm.Outcome, now time.Time) {
 	if p.bound == p.now.credential.cr.ID {
 		p.yielded = true
 	}
+	if o.Status != 0 && o.Scope != realm.ScopeEndpoint {
+		p.closeBreaker(realm.ScopeEndpoint, now) // it was reached, and answered
+	}
 	p.blame(o, now)
 	p.passBy(o, now)
 }
@@ -122,11 +125,14 @@ func (p *Plan) worked(now time.Time) {
 
 // closeBreakers lets requests come back to what has answered.
 func (p *Plan) closeBreakers(now time.Time) {
-	for _, scope := range [...]realm.Scope{realm.ScopeEndpoint, realm.ScopeEndpointModel} {
-		k, _ := p.now.key(scope, &p.need)
-		if m, ok := p.s.marks.get(k); ok && m.breaker.worked(now, p.began) {
-			p.s.event(Event{Kind: MarkRecovering, Endpoint: k.id, Model: k.name, Cause: m.failure})
-		}
+	p.closeBreaker(realm.ScopeEndpoint, now)
+	p.closeBreaker(realm.ScopeEndpointModel, now)
+}
+
+func (p *Plan) closeBreaker(scope realm.Scope, now time.Time) {
+	k, _ := p.now.key(scope, &p.need)
+	if m, ok := p.s.marks.get(k); ok && m.breaker.worked(now, p.began) {
+		p.s.event(Event{Kind: MarkRecovering, Endpoint: k.id, Model: k.name, Cause: m.failure})
 	}
 }
 
