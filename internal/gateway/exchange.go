@@ -37,6 +37,7 @@ type exchange struct {
 
 	// execute
 	plan    scheduler.Plan
+	channel *realm.Channel // of the present attempt
 	tries   []realm.AttemptRecord
 	served  *realm.AttemptRecord // whose answer goes out, if not the last one's
 	dropped []string             // fields taken away for one more try

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -62,6 +63,7 @@ func (x *exchange) findSession(ctx context.Context) {
 // nothing was committed and the failure says what it taught.
 func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failure {
 	begun := time.Now()
+	x.channel = a.Channel
 	ex := x.exchangeFor(&a)
 	ex.FreshConn = a.Number > 1 && len(x.tries) > 0 && x.tries[len(x.tries)-1].Cause == realm.CauseStaleConn
 	up, done := upstreamContext(ctx, a.Channel)
@@ -149,10 +151,11 @@ func (x *exchange) stop(ctx context.Context, f *upstream.Failure) {
 	if !hasErrorObject(body) {
 		body, header = errorObject(&f.Error), http.Header{"Content-Type": {"application/json"}}
 	}
-	x.rec.Status, x.rec.Error = f.Outcome.Status, x.lastTry().Error
+	status := cmp.Or(f.Status, f.Outcome.Status)
+	x.rec.Status, x.rec.Error = status, x.lastTry().Error
 	x.settle(realm.EndedFailed, realm.CauseClientError)
 	x.begin()
-	x.client.Begin(f.Outcome.Status, header, false, int64(len(body)))
+	x.client.Begin(status, header, false, int64(len(body)))
 	_ = x.client.Write(body) // the client may be gone; the record is closed
 }
 

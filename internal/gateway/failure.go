@@ -100,6 +100,8 @@ func (x *exchange) noCandidate(lack scheduler.Lack) *realm.Error {
 		return &realm.Error{Code: realm.CodeModelNotFound, Field: "model", Message: "No channel that offers this model serves " + x.op.Method + " /v1" + x.op.Path + "."}
 	case scheduler.LackModel:
 		return modelNotFound(x.need.Model)
+	case scheduler.LackState:
+		return realm.AsError(realm.Invalid("store", "No channel that offers this model keeps responses: leave `store` out or set it to false."))
 	case scheduler.LackCredential, scheduler.LackNothing:
 	}
 	return &realm.Error{Code: realm.CodeOverloaded, RetryAfter: 30 * time.Second, Message: "No upstream for this model is in use at the moment."}

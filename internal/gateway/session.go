@@ -17,6 +17,7 @@ const bytesPerToken = 4
 // bindSession finds the session that the request belongs to. Its account is asked
 // first, so that what that has cached, or encrypted, is of use again.
 func (x *exchange) bindSession() {
+	x.need.State = x.op.Keeps && x.req.Store != nil && *x.req.Store
 	x.need.Tokens = int64(len(x.body.buf)) / bytesPerToken
 	name := x.req.RouteKey
 	for i := 0; name == "" && i < len(sessionHeaders); i++ {

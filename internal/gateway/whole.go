@@ -225,7 +225,7 @@ func (x *exchange) noteUsage(u realm.Usage) {
 // keepObjects remembers which account holds what the answer made, unless the
 // client asked that nothing be kept.
 func (x *exchange) keepObjects(id string, outputs []string) {
-	if !x.op.Keeps || id == "" || (x.req.Store != nil && !*x.req.Store) {
+	if !x.op.Keeps || id == "" || !x.channel.KeepsState() || (x.req.Store != nil && !*x.req.Store) {
 		return
 	}
 	now := time.Now()

@@ -31,6 +31,9 @@ type ChannelSettings struct {
 	StatusMap        map[int]int       // the upstream's status → the one it is treated as
 }
 
+// KeepsState tells whether answers may be kept upstream, to be referred to later.
+func (ch *Channel) KeepsState() bool { return ch.Settings.Store != StoreFalse }
+
 // Timeouts bound an attempt, phase by phase. Nil: as the next wider level says; a
 // zero means no limit.
 type Timeouts struct {

@@ -427,3 +427,19 @@ func TestOthersFreeASlot(t *testing.T) {
 	p.Close(r.now)
 	r.idle()
 }
+
+// B20. Requests that began at the very instant of the first word were under way
+// with it.
+func TestLimitsAtTheSameInstantCountOnce(t *testing.T) {
+	r := newRig(t, channel(1, "a", groupA, 0, 1, []string{"a1"}))
+	p, q := r.begin(chatNeed), r.begin(chatNeed)
+	r.want(p, "a1")
+	r.want(q, "a1")
+	r.report(p, limited)
+	r.report(q, limited)
+	if got := r.told[1].Until.Sub(r.now); got != limitLeast {
+		t.Errorf("the second word of two at the same instant holds for %v, want %v", got, limitLeast)
+	}
+	p.Close(r.now)
+	q.Close(r.now)
+}

@@ -203,7 +203,7 @@ func candidateOf(route *realm.Route, ch *realm.Channel) *realm.Candidate {
 
 // mayAsk tells whether the request may be the channel's at all.
 func (p *Plan) mayAsk(ch *realm.Channel) bool {
-	return ch.APIs.Has(p.need.API) && (p.need.Channel == "" || p.need.Channel == ch.Name) &&
+	return ch.APIs.Has(p.need.API) && (!p.need.State || ch.KeepsState()) && (p.need.Channel == "" || p.need.Channel == ch.Name) &&
 		!slices.Contains(p.channels, ch.ID) && !p.full(ch)
 }
 

@@ -195,6 +195,7 @@ func TestLimitsThatWereUnderWayTogetherCountOnce(t *testing.T) {
 			r.want(p, "a1")
 			plans = append(plans, p)
 		}
+		r.pass(time.Millisecond)
 		var first time.Time
 		for i, p := range plans {
 			r.report(p, o)

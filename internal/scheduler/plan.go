@@ -25,6 +25,8 @@ type Need struct {
 	Session realm.RouteKey
 	// Hard: no other account than the session's can serve the request.
 	Hard bool
+	// State: the answer must be kept upstream.
+	State bool
 	// Tokens is about how many the request will use, until Spent tells.
 	Tokens int64
 }

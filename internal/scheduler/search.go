@@ -133,6 +133,7 @@ const (
 	LackNothing    Lack = iota
 	LackModel           // no channel of the groups binds the model
 	LackAPI             // some bind it, none speaks the API
+	LackState           // some speak it, none keeps state
 	LackCredential      // some would do, but no credential of theirs may be used
 )
 
@@ -196,10 +197,14 @@ func (p *Plan) lack() Lack {
 				if p.need.Channel != "" && p.need.Channel != ch.Name {
 					continue
 				}
-				if ch.APIs.Has(p.need.API) {
+				switch {
+				case !ch.APIs.Has(p.need.API):
+					lack = max(lack, LackAPI)
+				case p.need.State && !ch.KeepsState():
+					lack = max(lack, LackState)
+				default:
 					return LackCredential
 				}
-				lack = LackAPI
 			}
 		}
 	}

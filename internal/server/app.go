@@ -30,6 +30,10 @@ import (
 	"realms/internal/usage"
 )
 
+// dialTime bounds dialling by itself. An attempt's own limit is its channel's, and
+// usually far shorter; a dial that outlasts its request serves the next.
+const dialTime = 30 * time.Second
+
 // App is every piece of a Realms process, built and loaded, not yet listening.
 type App struct {
 	Config    config.Config
@@ -82,7 +86,7 @@ func (a *App) build(ctx context.Context) error {
 		Guard: netguard.New(netguard.Options{
 			AllowPrivate:   cfg.PrivateNetworks(),
 			Allow:          cfg.Upstream.AllowNetworks,
-			ConnectTimeout: cfg.Relay.Timeouts.Connect,
+			ConnectTimeout: max(dialTime, cfg.Relay.Timeouts.Connect),
 		}),
 	})
 	if err := a.buildScheduler(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"strconv"
 	"time"
 
 	"realms/internal/protocol/openai"
@@ -17,11 +18,12 @@ const passingWait = 5 * time.Second
 // seen is all that an answer shows which is no success.
 type seen struct {
 	x      *Exchange
-	status int
+	status int // as the channel takes it
+	real   int // as it came
 	header http.Header
 	err    openai.UpstreamError
 	page   bool // the body is HTML, of which nothing may go on
-	// inside: the error was found in a 2xx; status is what it would have deserved.
+	// inside: the error was found in a 2xx; the status is what it would have deserved.
 	inside bool
 	// field is what the request may be tried without.
 	field string
@@ -41,6 +43,7 @@ type row struct {
 // before a client's fault, because only the latter is shown.
 var rows = []row{
 	{(*seen).firewallPage, realm.CauseBlocked, realm.ScopeEndpoint, realm.NextOther, false},
+	{(*seen).accountGone, realm.CauseAuth, realm.ScopeCredential, realm.NextOther, false}, // finally
 	{(*seen).quotaGone, realm.CauseQuota, realm.ScopeCredential, realm.NextOther, false},
 	{(*seen).rateLimited, realm.CauseRateLimited, realm.ScopeCredentialModel, realm.NextOther, false}, // passing if told a short wait
 	{(*seen).modelMissing, realm.CauseModelMissing, realm.ScopeChannelModel, realm.NextOther, false},
@@ -56,8 +59,8 @@ var rows = []row{
 
 // outcome asks the table.
 func (s *seen) outcome(now time.Time) realm.Outcome {
-	o := realm.Outcome{Status: s.status, Err: s.logError()}
-	o.Wait, o.Told = toldWait(s.header, &s.err, now)
+	o := realm.Outcome{Status: s.real, Err: s.logError()}
+	o.Wait, o.Told = toldWait(s.status, s.header, &s.err, now)
 	for _, r := range rows {
 		if !r.matches(s) {
 			continue
@@ -71,17 +74,18 @@ func (s *seen) outcome(now time.Time) realm.Outcome {
 	if o.Next == realm.NextWithoutField {
 		o.Field = s.field
 	}
+	o.Final = o.Cause == realm.CauseAuth && s.accountGone()
 	return o
 }
 
 // classify is the failure of an answer that is no success; body is its error
 // body, decoded.
 func (e *Executor) classify(x *Exchange, res *http.Response, body []byte) *Failure {
-	clean := newScrubber(x.Attempt.Credential.APIKey.Reveal())
+	clean := scrubberOf(x)
 	// Parsed first: in the raw text the secret may stand behind escapes.
 	parsed := clean.upstreamError(openai.ParseError(body))
 	s := &seen{
-		x: x, status: res.StatusCode, header: res.Header, err: parsed,
+		x: x, status: treatedAs(x, res.StatusCode), real: res.StatusCode, header: res.Header, err: parsed,
 		page: parsed.HTML || mediaType(get(res.Header, "Content-Type")) == "text/html",
 	}
 	f := s.failure(e.now())
@@ -97,13 +101,14 @@ func (e *Executor) classify(x *Exchange, res *http.Response, body []byte) *Failu
 // Outcome.Status is the status the error would have deserved; Body and Header are
 // not set. The texts are scrubbed.
 func (e *Executor) ClassifyError(x *Exchange, h http.Header, err openai.UpstreamError) *Failure {
-	clean := newScrubber(x.Attempt.Credential.APIKey.Reveal())
-	s := &seen{x: x, status: deservedStatus(&err), header: h, err: clean.upstreamError(err), inside: true, page: err.HTML}
+	clean := scrubberOf(x)
+	status := deservedStatus(&err)
+	s := &seen{x: x, status: status, real: status, header: h, err: clean.upstreamError(err), inside: true, page: err.HTML}
 	return s.failure(e.now())
 }
 
 func (s *seen) failure(now time.Time) *Failure {
-	f := &Failure{Outcome: s.outcome(now), Error: s.err}
+	f := &Failure{Outcome: s.outcome(now), Error: s.err, Status: s.status}
 	if s.page || f.Error.Message == "" {
 		f.Error.Message = "The upstream refused the request: " + statusText(s.status) + "."
 	}
@@ -115,7 +120,10 @@ func (s *seen) failure(now time.Time) *Failure {
 
 // logError is the upstream's word for the log, scrubbed already.
 func (s *seen) logError() error {
-	text := statusText(s.status)
+	text := statusText(s.real)
+	if s.status != s.real {
+		text += ", treated as " + strconv.Itoa(s.status)
+	}
 	if s.page {
 		return errors.New(text + ": a web page")
 	}

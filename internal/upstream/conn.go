@@ -32,7 +32,12 @@ type conn struct {
 	closed  atomic.Bool
 	probe   probe
 	h2      atomic.Int32 // 0 until asked, then 1 for no and 2 for yes
+	socks   bool         // a SOCKS proxy is being asked, and has a deadline
 }
+
+// socksVersion begins what is written to a SOCKS proxy, or 1 does where a password
+// is; TLS begins with 22 and HTTP with a letter.
+const socksVersion = 5
 
 // joinBelow is the size up to which copying a body behind its header is cheaper
 // than a gathering write.
@@ -117,7 +122,8 @@ func (c *conn) wakeUp() error {
 // errTouched: the upstream has sent something, or its end, before it was asked.
 var errTouched = errors.New("connection is not idle any more")
 
-// ours is the conn below an HTTP/1 connection; nil for any other.
+// ours is the conn below an HTTP/1 connection, under TLS or, through a proxy that
+// speaks it, two of them; nil for any other.
 func ours(nc net.Conn) *conn {
 	if c, ok := nc.(*conn); ok {
 		return c
@@ -126,7 +132,11 @@ func ours(nc net.Conn) *conn {
 	if !ok {
 		return nil
 	}
-	c, ok := secure.NetConn().(*conn)
+	below := secure.NetConn()
+	if inner, ok := below.(*tls.Conn); ok {
+		below = inner.NetConn()
+	}
+	c, ok := below.(*conn)
 	if !ok {
 		return nil
 	}
@@ -143,6 +153,12 @@ func ours(nc net.Conn) *conn {
 }
 
 func (c *conn) Write(p []byte) (int, error) {
+	if c.socks && len(p) > 0 && p[0] > socksVersion {
+		c.socks = false // the first bytes meant for the upstream: the proxy let them through
+		if err := c.SetDeadline(time.Time{}); err != nil {
+			return 0, err
+		}
+	}
 	if len(c.held) > 0 {
 		return c.writeHeld(p)
 	}

@@ -81,6 +81,9 @@ func (r *Response) EventStream() bool { return r.MediaType == "text/event-stream
 // inside one did.
 type Failure struct {
 	Outcome realm.Outcome
+	// Status is the one that a client's fault is returned with: Outcome.Status, or
+	// what the channel's status map makes of it. 0 without an error to return.
+	Status int
 	// Error is the upstream's own error, scrubbed of the credential; zero when the
 	// body held none.
 	Error openai.UpstreamError

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"realms/internal/netguard"
@@ -42,8 +43,8 @@ type Options struct {
 
 // Executor sends exchanges. It is safe for use by many goroutines.
 type Executor struct {
-	pooled       *http.Transport
-	fresh        *http.Transport // dials anew for every exchange
+	guard        *netguard.Guard
+	outlets      outlets
 	urls         urlCache
 	decodedLimit int64
 	now          func() time.Time
@@ -51,30 +52,37 @@ type Executor struct {
 
 // New builds an Executor.
 func New(o Options) *Executor {
-	e := &Executor{
-		pooled:       newTransport(&o),
-		fresh:        newTransport(&o),
-		decodedLimit: o.DecodedLimit,
-		now:          o.Now,
-	}
-	e.fresh.DisableKeepAlives = true
+	e := &Executor{guard: o.Guard, decodedLimit: o.DecodedLimit, now: o.Now}
 	if e.decodedLimit == 0 {
 		e.decodedLimit = defaultDecodedMax
 	}
 	if e.now == nil {
 		e.now = time.Now
 	}
+	e.outlets = outlets{o: &o, now: e.now, plain: *newOutlet(&o, o.RootCAs, nil), made: make(map[outletKey]*madeOutlet)}
 	return e
 }
 
-func newTransport(o *Options) *http.Transport {
+// newOutlet makes an outlet that trusts the roots (nil: the system's) and goes
+// through a proxy, if there is one.
+func newOutlet(o *Options, roots *x509.CertPool, proxy *url.URL) *outlet {
+	out := &outlet{pooled: newTransport(o, roots), fresh: newTransport(o, roots)}
+	out.fresh.DisableKeepAlives = true
+	if proxy != nil {
+		useProxy(out.pooled, proxy)
+		useProxy(out.fresh, proxy)
+	}
+	return out
+}
+
+func newTransport(o *Options, roots *x509.CertPool) *http.Transport {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	return &http.Transport{
 		Proxy:                  nil, // the environment's proxies are not ours
 		DialContext:            dialer(o.Guard),
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout:    handshakeTimeout,
 		DisableCompression:     true, // or 260 KB may become 256 MiB unasked
 		MaxIdleConns:           0,    // no limit in all; per host below
@@ -90,10 +98,21 @@ func newTransport(o *Options) *http.Transport {
 	}
 }
 
+// Retain lets go of the connections that no channel of the snapshot would use:
+// through proxies, and with certificates, that none names any more. Exchanges under
+// way go on to their end.
+func (e *Executor) Retain(snap *realm.Snapshot) {
+	used := make(map[outletKey]struct{})
+	for _, ch := range snap.Channels() {
+		used[keyOf(&ch.Settings)] = struct{}{}
+	}
+	e.outlets.retain(used)
+}
+
 // Close lets idle connections go. Exchanges under way go on.
 func (e *Executor) Close() {
-	e.pooled.CloseIdleConnections()
-	e.fresh.CloseIdleConnections()
+	e.outlets.plain.close()
+	e.outlets.retain(nil)
 }
 
 // call is all that one exchange needs, in one piece of memory.
@@ -113,10 +132,15 @@ func (e *Executor) Do(ctx context.Context, x *Exchange) (*Response, *Failure) {
 		closeBody(x)
 		return nil, failure
 	}
+	out, err := e.outlets.get(keyOf(settings(x)))
+	if err != nil {
+		closeBody(x)
+		return nil, badTarget(scrubError(err, x))
+	}
 	ctx = c.attempt.begin(ctx, &x.Timeouts)
-	transport := e.pooled
+	transport := out.pooled
 	if x.FreshConn {
-		transport = e.fresh
+		transport = out.fresh
 	}
 	// RoundTrip and not a Client: redirects are answers here, never followed.
 	res, err := transport.RoundTrip(req.WithContext(ctx))
@@ -132,6 +156,17 @@ func (e *Executor) Do(ctx context.Context, x *Exchange) (*Response, *Failure) {
 	return e.accept(c, x, res, first), nil
 }
 
+// noSettings are those of an exchange without a channel.
+var noSettings = &realm.ChannelSettings{}
+
+// settings are the channel's.
+func settings(x *Exchange) *realm.ChannelSettings {
+	if x.Attempt.Channel == nil {
+		return noSettings
+	}
+	return &x.Attempt.Channel.Settings
+}
+
 func closeBody(x *Exchange) {
 	if x.Body != nil {
 		_ = x.Body.Close()
@@ -143,6 +178,11 @@ func (e *Executor) request(x *Exchange) (*http.Request, *Failure) {
 	u, err := e.urls.join(x.Attempt.Endpoint.BaseURL, x.Path, x.RawQuery)
 	if err != nil {
 		return nil, badTarget(err)
+	}
+	if settings(x).Proxy != "" {
+		if err := checkTarget(e.guard, u.Hostname()); err != nil {
+			return nil, badTarget(err)
+		}
 	}
 	if !printable(x.Attempt.Credential.APIKey.Reveal()) {
 		return nil, &Failure{Outcome: realm.Outcome{

@@ -2,8 +2,11 @@ package upstream
 
 import (
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+
+	"realms/internal/realm"
 )
 
 // upAllowed is every header of a client that may go to an upstream, under its
@@ -14,7 +17,7 @@ var upAllowed = [...]string{
 	"Accept",
 	"User-Agent",
 	"Openai-Beta",
-	"X-Codex-Turn-State",
+	turnState,
 }
 
 // downAllowed is every header of an upstream that may go to a client. All others
@@ -25,7 +28,7 @@ var downAllowed = [...]string{
 	"Content-Type",
 	"Retry-After",
 	"Openai-Processing-Ms",
-	"X-Codex-Turn-State",
+	turnState,
 }
 
 // limitHeaders are the upstream's limits, let through only where asked.
@@ -38,6 +41,15 @@ var limitHeaders = [...]string{
 	"X-Ratelimit-Reset-Tokens",
 }
 
+// neverSet are the headers that no channel may set: what rules the
+// connection, and what makes net/http send a POST again by itself.
+var neverSet = [...]string{
+	"Connection", "Content-Length", "Expect", "Host", "Idempotency-Key", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection",
+	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Idempotency-Key",
+}
+
+const turnState = "X-Codex-Turn-State"
+
 // HopsHeader counts the relays that a request has passed.
 const HopsHeader = "X-Realms-Hops"
 
@@ -48,7 +60,7 @@ var (
 )
 
 // headersUp builds what goes to the upstream: the client's allowed headers, then
-// ours, the credential last.
+// what the channel changes, then ours, the credential last.
 func headersUp(x *Exchange) http.Header {
 	// Room for all of it, so that the map never grows; one array holds the values.
 	h := make(http.Header, 8)
@@ -57,6 +69,12 @@ func headersUp(x *Exchange) http.Header {
 		if v := x.Header[name]; len(v) > 0 {
 			h[name] = v[:1:1]
 		}
+	}
+	if x.Attempt.Leaves {
+		delete(h, turnState) // another account made it
+	}
+	if set := settings(x); len(set.DeleteHeaders)+len(set.SetHeaders) != 0 {
+		editHeaders(h, set)
 	}
 	if _, ok := h["User-Agent"]; !ok {
 		h["User-Agent"] = ourUserAgent // or net/http puts its own
@@ -73,6 +91,19 @@ func headersUp(x *Exchange) http.Header {
 		h["Authorization"] = values[2:3:3]
 	}
 	return h
+}
+
+// editHeaders does what the channel says of single headers.
+func editHeaders(h http.Header, set *realm.ChannelSettings) {
+	for _, name := range set.DeleteHeaders {
+		delete(h, http.CanonicalHeaderKey(name))
+	}
+	for name, value := range set.SetHeaders {
+		name = http.CanonicalHeaderKey(name)
+		if v := value.Reveal(); printable(v) && !slices.Contains(neverSet[:], name) {
+			h[name] = []string{v}
+		}
+	}
 }
 
 // headersDown copies what may go to the client.

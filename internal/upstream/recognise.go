@@ -18,6 +18,27 @@ var (
 		"api_key", "apikey", "account", "deactivated", "revoked", "token_expired", "token_invalid", "invalid_token",
 		"authentication_error", "unauthorized",
 	}
+	// goneWords say that no second try will do: the account is closed, or the key
+	// taken back. What may be a slip of the upstream's (invalid_api_key) is not here.
+	goneWords = []string{
+		"account_deactivated", "deactivated_account", "account_disabled", "account_suspended", "account_banned", "account_closed",
+		"account_terminated", "account_deleted", "user_deactivated", "organization_deactivated", "organization_disabled",
+		"deactivated_workspace", "workspace_deactivated",
+		"token_revoked", "token_invalidated", "api_key_revoked", "revoked_api_key", "key_revoked", "api_key_disabled", "api_key_deleted",
+	}
+	// goneSentences are what upstreams write where they have no code for it: a
+	// subject, and what has become of it.
+	goneSentences = [][2]string{
+		{"account", "deactivated"},
+		{"workspace", "deactivated"},
+		{"organization", "deactivated"},
+		{"organization", "been disabled"},
+		{"account", "been disabled"},
+		{"key", "revoked"},
+		{"key", "been disabled"},
+		{"token", "revoked"},
+		{"token", "been invalidated"},
+	}
 	modelWords = []string{
 		"model_not_found", "model_not_available", "model_not_supported", "unsupported_model", "unknown_model",
 		"invalid_model", "deploymentnotfound", "deployment_not_found",
@@ -39,6 +60,43 @@ func (s *seen) anything() bool { return true }
 
 func (s *seen) firewallPage() bool {
 	return get(s.header, "Cf-Mitigated") != "" || s.status == http.StatusForbidden && s.page
+}
+
+// accountGone: the upstream says, where it speaks of keys and accounts, that the
+// credential will never do again.
+func (s *seen) accountGone() bool {
+	switch s.status {
+	case http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden:
+	default:
+		return false
+	}
+	if s.page {
+		return false
+	}
+	text := s.ownWords()
+	return s.says(goneWords) ||
+		slices.ContainsFunc(goneWords, func(w string) bool { return hasWord(text, w) }) ||
+		slices.ContainsFunc(goneSentences, func(p [2]string) bool { return hasWord(text, p[0]) && strings.Contains(text, p[1]) })
+}
+
+// ownWords is the upstream's message without what a client may have written into
+// it, in lower case: a client must not talk a credential out of use.
+func (s *seen) ownWords() string {
+	text := strings.ToLower(s.err.Message)
+	if model := strings.ToLower(s.x.Attempt.Model); model != "" {
+		text = strings.ReplaceAll(text, model, " ")
+	}
+	for _, quote := range [...]string{`"`, "`"} {
+		for {
+			before, rest, opened := strings.Cut(text, quote)
+			_, after, closed := strings.Cut(rest, quote)
+			if !opened || !closed {
+				break
+			}
+			text = before + " " + after
+		}
+	}
+	return text
 }
 
 func (s *seen) quotaGone() bool {
@@ -88,7 +146,7 @@ func (s *seen) serverFault() bool {
 	case http.StatusRequestTimeout:
 		return true
 	case http.StatusConflict:
-		return s.err.Bare || s.page || s.err.Message == ""
+		return s.page || s.err.Message == "" || !s.err.Enveloped && !s.inside
 	}
 	return s.status >= 500 && s.status < 600
 }

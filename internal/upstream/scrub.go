@@ -26,9 +26,10 @@ const (
 	redacted = "[redacted]"
 )
 
-// scrubber takes a credential's key out of texts: whole, in pieces, and in the
-// encodings in which servers echo what they were sent.
+// scrubber takes a secret out of texts: whole, in pieces, and in the encodings in
+// which servers echo what they were sent.
 type scrubber struct {
+	next   *scrubber // of another secret
 	window int
 	forms  []string // in lower case
 	// starts has a bit for every four characters in a row that the forms hold: a
@@ -79,9 +80,44 @@ func startHash(s string) uint32 {
 	return v * 2654435761 >> (32 - startBits)
 }
 
-// text is the text without the secret.
+// scrubberOf prepares for all that an exchange sends in secret: the key, the
+// proxy's password, the values of the headers that the channel sets.
+func scrubberOf(x *Exchange) *scrubber {
+	all := newScrubber(x.Attempt.Credential.APIKey.Reveal())
+	set := settings(x)
+	if set.Proxy != "" {
+		secret := set.Proxy.Reveal()
+		if u, err := url.Parse(secret); err == nil {
+			secret, _ = u.User.Password()
+		}
+		all = all.with(newScrubber(secret))
+	}
+	for _, value := range set.SetHeaders {
+		all = all.with(newScrubber(value.Reveal()))
+	}
+	return all
+}
+
+// with puts another before it; both may be nil.
+func (s *scrubber) with(another *scrubber) *scrubber {
+	if another == nil {
+		return s
+	}
+	another.next = s
+	return another
+}
+
+// text is the text without the secrets.
 func (s *scrubber) text(text string) string {
-	if s == nil || len(text) < s.window {
+	for ; s != nil; s = s.next {
+		text = s.without(text)
+	}
+	return text
+}
+
+// without is the text without this one secret.
+func (s *scrubber) without(text string) string {
+	if len(text) < s.window {
 		return text
 	}
 	lower := asciiLower(text)
@@ -187,10 +223,10 @@ func unescape(s string) string {
 	return out.String()
 }
 
-// Shows tells whether an upstream's text shows the credential that it was sent, in
-// any of those forms, behind JSON's escapes too.
+// Shows tells whether an upstream's text shows the credential or another secret
+// that it was sent, in any of those forms, behind JSON's escapes too.
 func Shows(x *Exchange, text []byte) bool {
-	s := newScrubber(x.Attempt.Credential.APIKey.Reveal())
+	s := scrubberOf(x)
 	if s == nil {
 		return false
 	}
@@ -208,7 +244,7 @@ func scrubError(err error, x *Exchange) error {
 	if err == nil {
 		return nil
 	}
-	return errors.New(newScrubber(x.Attempt.Credential.APIKey.Reveal()).logText(err.Error()))
+	return errors.New(scrubberOf(x).logText(err.Error()))
 }
 
 // logText is a text fit for a line of the log.

@@ -74,6 +74,7 @@ func badTarget(err error) *Failure {
 	if errors.Is(err, errPath) {
 		return &Failure{
 			Outcome: realm.Outcome{Cause: realm.CauseClientError, Next: realm.NextStop, Status: http.StatusNotFound, Err: err},
+			Status:  http.StatusNotFound,
 			Error:   errNotFound,
 		}
 	}

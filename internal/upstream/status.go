@@ -3,6 +3,7 @@ package upstream
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,10 +16,19 @@ var (
 	errBody   = errors.New("an empty status with a body")
 )
 
+// treatedAs is the status that the channel takes an upstream's for. An answer that
+// says it is well, or that is not over, is never taken for another.
+func treatedAs(x *Exchange, status int) int {
+	if to := settings(x).StatusMap[status]; status >= 300 && to >= 400 && to < 600 {
+		return to
+	}
+	return status
+}
+
 // acceptable says why a 2xx is not to be read, and why a status is none that this
 // protocol has. isSuccess is false for an answer that is to be classified.
 func acceptable(x *Exchange, res *http.Response) (isSuccess bool, err error) {
-	switch status := res.StatusCode; {
+	switch status := treatedAs(x, res.StatusCode); {
 	case status >= 400 && status < 600:
 		return false, nil
 	case status == http.StatusNoContent && x.Method == http.MethodDelete:
@@ -40,7 +50,7 @@ func acceptable(x *Exchange, res *http.Response) (isSuccess bool, err error) {
 var deserved = map[string]int{
 	"rate_limit_exceeded": 429, "rate_limit_error": 429, "too_many_requests": 429, "requests": 429, "tokens": 429,
 	"usage_limit_reached": 429, "insufficient_quota": 429, "usage_not_included": 429,
-	"invalid_api_key": 401, "authentication_error": 401, "account_deactivated": 401, "token_revoked": 401, "deactivated_workspace": 401,
+	"invalid_api_key": 401, "authentication_error": 401,
 	"permission_error": 403, "permission_denied": 403,
 	"model_not_found": 404, "not_found_error": 404, "previous_response_not_found": 400,
 	"invalid_request_error": 400, "invalid_prompt": 400, "context_length_exceeded": 400, "content_filter": 400,
@@ -61,6 +71,9 @@ func deservedStatus(e *openai.UpstreamError) int {
 		return e.Status
 	}
 	for _, word := range [...]string{code(e.Code), code(e.Type)} {
+		if slices.Contains(goneWords, word) {
+			return http.StatusUnauthorized
+		}
 		if status, ok := deserved[word]; ok {
 			return status
 		}

@@ -16,8 +16,9 @@ const (
 )
 
 // toldWait is how long the upstream says to wait, from whichever of its ways to
-// say it is there; told is false if none is.
-func toldWait(h http.Header, e *openai.UpstreamError, now time.Time) (wait time.Duration, told bool) {
+// say it is there; told is false if none is. That a limit is used up says something
+// of a 429 alone: other answers carry the same headers.
+func toldWait(status int, h http.Header, e *openai.UpstreamError, now time.Time) (wait time.Duration, told bool) {
 	longest := maxWait
 	if e.Type == "usage_limit_reached" || e.Code == "usage_limit_reached" {
 		longest = maxWindowWait
@@ -26,7 +27,7 @@ func toldWait(h http.Header, e *openai.UpstreamError, now time.Time) (wait time.
 	if !told {
 		wait, told = bodyWait(e, now)
 	}
-	if !told {
+	if !told && status == http.StatusTooManyRequests {
 		wait, told = limitReset(h, now)
 	}
 	return min(max(wait, 0), longest), told

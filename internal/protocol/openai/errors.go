@@ -22,7 +22,9 @@ type UpstreamError struct {
 	ResetsAt time.Time     // resets_at; zero: not said
 	ResetsIn time.Duration // resets_in_seconds; 0: not said
 	HTML     bool          // a page, of which nothing may reach a client
-	Bare     bool          // no envelope was recognised: Message is the body's beginning, or empty
+	// Enveloped: it stood in OpenAI's own shape, {"error":{…}}.
+	Enveloped bool
+	Bare      bool // no envelope was recognised: Message is the body's beginning, or empty
 }
 
 func (e *UpstreamError) Error() string {
@@ -60,6 +62,7 @@ func ParseError(body []byte) UpstreamError {
 	for _, key := range [...]string{"error", "detail"} {
 		if raw, _ := doc.Get(key); !rawjson.IsEmpty(raw) {
 			e := errorFrom(raw)
+			e.Enveloped = key == "error" && rawjson.IsObject(raw)
 			if outer, _ := doc.Get("status"); e.Status == 0 {
 				e.Status = errorStatus(outer)
 			}

@@ -26,6 +26,7 @@ func (r *Request) readObjects(key string, raw []byte) error {
 		}
 		return r.walk(key, raw)
 	case "input":
+		r.findCompaction(raw)
 		if err := r.readItems(raw); err != nil {
 			return err
 		}

@@ -32,6 +32,9 @@ type Request struct {
 	MaxTokens    int64  // the greatest of the max_*tokens fields; 0: none
 	RouteKey     string // prompt_cache_key
 	Objects      []ObjectRef
+	// HasCompaction: the input has an item in which one account has encrypted the
+	// conversation so far; no other can go on with it.
+	HasCompaction bool
 }
 
 // ObjectRef is an id in a body that names an object upstream.

@@ -7,13 +7,25 @@ import (
 	"realms/internal/realm"
 )
 
-// Rewrite is what one attempt changes in a body.
+// Rewrite is what one attempt changes in a body. The zero value changes nothing. In
+// a form only the model can be changed.
 type Rewrite struct {
 	Model      string   // the upstream's name; empty: as asked
 	Effort     string   // set unless the body sets its own; empty: none
 	ForceUsage bool     // chat and completions streams: stream_options.include_usage = true
 	Compat     []string // see Preset
 	Drop       []string // fields to leave out, for one more try; also undoes what we would add
+
+	ServiceTier      realm.ServiceTier
+	Store            realm.StorePolicy
+	SafetyIdentifier realm.SafetyIdentifier
+	SafetyText       string // for SafetyHMAC; empty: the field is left out
+	// DropEncrypted takes reasoning items with encrypted content out of the input:
+	// their account is another.
+	DropEncrypted bool
+	// Edits are the channel's that apply to the model, in order. They see what all of
+	// the above but Drop have made of the body.
+	Edits []realm.BodyEdit
 }
 
 const (
@@ -45,6 +57,8 @@ func (r *Request) AppendEdit(dst []byte, e Rewrite) []byte {
 		_ = edits.Set(usageField, []byte("true")) // an object or absent: ReadJSON made sure
 	}
 	r.editCompat(&edits, e)
+	r.editPolicies(&edits, &e)
+	editByOperator(&edits, e.Edits)
 	for _, field := range e.Drop {
 		r.drop(&edits, field)
 	}
@@ -164,7 +178,8 @@ func (r *Request) drop(edits *rawjson.Edits, field string) {
 }
 
 // AddedFields names the fields that Edit adds and the client did not send, so that
-// an upstream's complaint about one can be told from the client's own fault.
+// an upstream's complaint about one can be told from the client's own fault. What
+// the operator's edits add is not among them: that is not ours to take away.
 func (r *Request) AddedFields(e Rewrite) []string {
 	if r.Form != nil {
 		return nil
@@ -186,12 +201,22 @@ func (r *Request) AddedFields(e Rewrite) []string {
 		r.Doc.Field(maxTokens) != nil && r.Doc.Field(maxComplete) == nil {
 		added = append(added, maxComplete)
 	}
+	if own, _ := r.Doc.Get(storeField); r.forcesStore(&e) && rawjson.IsNull(own) {
+		added = append(added, storeField)
+	}
+	if own, _ := r.Doc.Get(safetyField); r.forcesSafety(&e) && rawjson.IsNull(own) {
+		added = append(added, safetyField)
+	}
 	return added
 }
 
 // Droppable tells whether a field of the client's that an upstream complains about
-// may be given in Rewrite.Drop: one that the body has, and that is only advisory.
+// may be left out: one that the body has, and that is only advisory. All but
+// EncryptedContent, which DropEncrypted takes away, can be given in Rewrite.Drop.
 func (r *Request) Droppable(field string) bool {
+	if field == EncryptedContent {
+		return r.HasEncrypted()
+	}
 	if r.Form != nil || r.Doc.Field(field) == nil {
 		return false
 	}

@@ -4,6 +4,6 @@
 // the client wrote them.
 //
 // It owns the grammar and its bounds (depth, repeated keys, UTF-8), which hold on
-// input of any size: nothing here recurses. It never decodes into Go values beyond
-// one string, bool or integer, and knows no field by name.
+// input of any size: nothing recurses with its nesting. It never decodes into Go
+// values beyond one string, bool or integer, and knows no field by name.
 package rawjson
