@@ -29,6 +29,7 @@ type cooldownWire struct {
 	Name   []byte      `json:"name,omitempty"`
 	Cause  realm.Cause `json:"cause,omitempty"`
 	Millis int64       `json:"ms"` // that remain; 0: not any more
+	Print  uint32      `json:"print,omitempty"`
 }
 
 // loadsWire is what a process has under way: in flight, requests and tokens of the
@@ -66,7 +67,7 @@ func encodeCooldown(from string, d *realm.Cooldown, now time.Time) (text string,
 		remaining = min(d.Until.Sub(now), MaxCooldown).Truncate(time.Millisecond)
 	}
 	b, err := json.Marshal(cooldownWire{
-		From: from, Scope: d.Scope, ID: d.ID, Name: []byte(d.Name), Cause: d.Cause, Millis: remaining.Milliseconds(),
+		From: from, Scope: d.Scope, ID: d.ID, Name: []byte(d.Name), Cause: d.Cause, Millis: remaining.Milliseconds(), Print: d.Print,
 	})
 	if err != nil {
 		return "", 0 // numbers and bytes can always be written
@@ -80,7 +81,7 @@ func decodeCooldown(text string, now time.Time) (d realm.Cooldown, from string, 
 	if json.Unmarshal([]byte(text), &w) != nil || w.From == "" || w.Millis < 0 {
 		return d, "", false
 	}
-	d = realm.Cooldown{Scope: w.Scope, ID: w.ID, Name: string(w.Name)}
+	d = realm.Cooldown{Scope: w.Scope, ID: w.ID, Name: string(w.Name), Print: w.Print}
 	if w.Millis > 0 {
 		d.Cause = w.Cause
 		d.Until = now.Add(time.Duration(min(w.Millis, MaxCooldown.Milliseconds())) * time.Millisecond)

@@ -2,6 +2,7 @@ package realm
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 )
 
@@ -27,7 +28,12 @@ var apiNames = [...]string{
 	"moderations", "rerank", "compact", "input_tokens",
 }
 
-func (a API) String() string { return APISet(a).String() }
+func (a API) String() string {
+	if i := bits.TrailingZeros16(uint16(a)); i < len(apiNames) && a == 1<<i {
+		return apiNames[i] // one, as it should be
+	}
+	return APISet(a).String()
+}
 
 // APISet is what a channel speaks itself.
 type APISet uint16

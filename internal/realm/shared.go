@@ -17,8 +17,11 @@ type Cooldown struct {
 	Scope Scope
 	ID    ID        // of what Scope names
 	Name  string    // the model or API that the scope adds; empty: none
-	Until time.Time // zero: not any more
+	Until time.Time // zero: not any more; of everything about ID if Name is AnyModel
 	Cause Cause
+	// Print tells the thing as it was when this was said: after a new key, or a
+	// change of the channel, it says nothing.
+	Print uint32
 }
 
 // Load is what one process has under way, and has begun in the last minute, on a

@@ -53,11 +53,14 @@ type boardCredential struct {
 type node struct {
 	id       realm.ID
 	inFlight int
-	marks    int // that may keep requests away
+	marks    int     // that may keep requests away
+	known    []*mark // of them, the first few
 	// turn is when it is served next, in a time that runs by requests for weight
 	// (fair queueing); clock is the latest turn among its parts. A count of the last
 	// minute in its place would send everything to what was away for that minute.
 	turn, clock float64
+
+	about subject // as it is now
 
 	rates  *rates     // nil: without limits
 	others realm.Load // of other processes
@@ -78,13 +81,18 @@ func newBoard(snap *realm.Snapshot, prev *board, latest bool) *board {
 		bc.ch = ch
 		bc.node = b.node(ch.ID, prev)
 		if latest {
+			bc.node.about = subject{channel: ch}
 			bc.node.limit(ch.Settings.Limits)
 		}
 		for _, ep := range ch.Endpoints {
 			en := b.node(ep.ID, prev)
+			if latest {
+				en.about = subject{channel: ch, endpoint: ep}
+			}
 			for _, cr := range ep.Credentials {
 				cn := b.node(cr.ID, prev)
 				if latest {
+					cn.about = subject{channel: ch, endpoint: ep, credential: cr}
 					cn.limit(cr.Limits)
 				}
 				if cr.Usable() {
@@ -172,7 +180,7 @@ func (s *Scheduler) adopt(snap *realm.Snapshot, now time.Time) *board {
 	changed := s.board.changed(next)
 	s.board = next
 	if len(changed) > 0 {
-		s.forget(changed)
+		s.forget(changed, false)
 	}
 	s.serveAll(now)
 	return next
@@ -210,38 +218,4 @@ func sameChannel(a, b *realm.Channel) bool {
 	return a.Type == b.Type && a.APIs == b.APIs && reflect.DeepEqual(a.Bindings, b.Bindings) &&
 		reflect.DeepEqual(a.Settings, b.Settings) &&
 		slices.EqualFunc(a.Endpoints, b.Endpoints, func(x, y *realm.Endpoint) bool { return x.BaseURL == y.BaseURL })
-}
-
-// forget drops every mark about the given parts.
-func (s *Scheduler) forget(ids map[realm.ID]bool) {
-	s.marks.deleteIf(func(k markKey, _ *mark) bool { return ids[k.id] })
-}
-
-// Mend forgets what is held against a channel, all its endpoints and credentials
-// included, or against one credential of it.
-func (s *Scheduler) Mend(snap *realm.Snapshot, channel, credential realm.ID, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	ids := map[realm.ID]bool{}
-	for _, ch := range snap.Channels() {
-		if ch.ID != channel {
-			continue
-		}
-		ids[ch.ID] = credential == 0
-		for _, ep := range ch.Endpoints {
-			ids[ep.ID] = credential == 0
-			for _, cr := range ep.Credentials {
-				ids[cr.ID] = credential == 0 || credential == cr.ID
-			}
-		}
-	}
-	if s.o.Tell != nil {
-		s.marks.all(func(k markKey, m *mark) {
-			if ids[k.id] && !m.told.IsZero() {
-				s.o.Tell(realm.Cooldown{Scope: k.scope, ID: k.id, Name: k.name, Cause: m.cause})
-			}
-		})
-	}
-	s.forget(ids)
-	s.serveAll(now)
 }

@@ -139,33 +139,33 @@ func TestABreakersHistoryDecays(t *testing.T) {
 func TestOneProbe(t *testing.T) {
 	r := newRigWith(t, policy, first, channel(1, "a", groupA, 9, 1, []string{"a1"}), channel(2, "b", groupA, 0, 1, []string{"b1"}))
 	for range failuresInARow {
-		r.want2(r.ask(chatNeed, connect), "a1")
+		r.got(r.ask(chatNeed, connect), "a1")
 	}
-	r.want2(r.ask(chatNeed, success), "b1")
+	r.got(r.ask(chatNeed, success), "b1")
 	r.pass(9*time.Second - 1)
-	r.want2(r.ask(chatNeed, success), "b1")
+	r.got(r.ask(chatNeed, success), "b1")
 	r.pass(1)
 	probe := r.begin(chatNeed)
 	r.want(probe, "a1")
 	for range 20 {
-		r.want2(r.ask(chatNeed, success), "b1")
+		r.got(r.ask(chatNeed, success), "b1")
 	}
 	r.report(probe, clientGone) // it has not found out: the next one does
 	probe.Close(r.now)
 	probe = r.begin(chatNeed)
 	r.want(probe, "a1")
-	r.want2(r.ask(chatNeed, success), "b1")
+	r.got(r.ask(chatNeed, success), "b1")
 	r.report(probe, connect)
 	r.want(probe, "b1")
 	probe.Close(r.now)
 	r.pass(18*time.Second - 1)
-	r.want2(r.ask(chatNeed, success), "b1")
+	r.got(r.ask(chatNeed, success), "b1")
 	r.pass(1)
 	probe = r.begin(chatNeed)
 	r.want(probe, "a1")
 	probe.Committed(r.now) // a stream that goes on for long
 	r.pass(rampTime)
-	r.want2(r.ask(chatNeed, success), "a1")
+	r.got(r.ask(chatNeed, success), "a1")
 	probe.Close(r.now)
 	kinds := []MarkKind{}
 	for _, e := range r.events {
@@ -181,7 +181,7 @@ func TestOneProbe(t *testing.T) {
 func TestOneAloneIsNeverRefused(t *testing.T) {
 	r := newRigWith(t, policy, first, channel(1, "a", groupA, 9, 1, []string{"a1"}))
 	for range 60 {
-		r.want2(r.ask(chatNeed, connect), "a1")
+		r.got(r.ask(chatNeed, connect), "a1")
 		r.pass(3 * time.Second)
 	}
 	var plans []*Plan
@@ -206,12 +206,12 @@ func TestFailStaticTakesTheOneNearestItsEnd(t *testing.T) {
 		}
 		r.pass(2 * time.Second)
 	}
-	r.want2(r.ask(chatNeed, clientGone), "b1")
+	r.got(r.ask(chatNeed, clientGone), "b1")
 	// What was told is no candidate, however near.
 	need := chatNeed
 	need.Credential = 20000
-	r.want2(r.ask(need, toldFor(4*time.Second)), "b1")
-	r.want2(r.ask(chatNeed, clientGone), "a1")
+	r.got(r.ask(need, toldFor(4*time.Second)), "b1")
+	r.got(r.ask(chatNeed, clientGone), "a1")
 	r.idle()
 }
 
@@ -240,9 +240,15 @@ func TestWhatClosesABreaker(t *testing.T) {
 // After an outage an upstream gets a growing share, and never a herd.
 func TestSlowStart(t *testing.T) {
 	catalogues := map[string]func() []*realm.Channel{
-		"channels":    func() []*realm.Channel { return []*realm.Channel{channel(1, "a", groupA, 0, 1, []string{"a1"}), channel(2, "b", groupA, 0, 1, []string{"b1"})} },
-		"endpoints":   func() []*realm.Channel { return []*realm.Channel{channel(1, "a", groupA, 0, 1, []string{"a1"}, []string{"b1"})} },
-		"by priority": func() []*realm.Channel { return []*realm.Channel{channel(1, "a", groupA, 9, 1, []string{"a1"}), channel(2, "b", groupA, 0, 1, []string{"b1"})} },
+		"channels": func() []*realm.Channel {
+			return []*realm.Channel{channel(1, "a", groupA, 0, 1, []string{"a1"}), channel(2, "b", groupA, 0, 1, []string{"b1"})}
+		},
+		"endpoints": func() []*realm.Channel {
+			return []*realm.Channel{channel(1, "a", groupA, 0, 1, []string{"a1"}, []string{"b1"})}
+		},
+		"by priority": func() []*realm.Channel {
+			return []*realm.Channel{channel(1, "a", groupA, 9, 1, []string{"a1"}), channel(2, "b", groupA, 0, 1, []string{"b1"})}
+		},
 	}
 	for name, build := range catalogues {
 		for _, cause := range []string{"open", "told"} {
@@ -253,7 +259,7 @@ func TestSlowStart(t *testing.T) {
 				if cause == "told" {
 					r.ask(bound, toldFor(30*time.Second))
 					for range 1000 {
-						r.want2(r.ask(chatNeed, success), "b1")
+						r.got(r.ask(chatNeed, success), "b1")
 						r.pass(30 * time.Millisecond)
 					}
 				} else {
@@ -261,7 +267,7 @@ func TestSlowStart(t *testing.T) {
 						r.ask(bound, connect)
 					}
 					for range 1000 {
-						r.want2(r.ask(chatNeed, success), "b1")
+						r.got(r.ask(chatNeed, success), "b1")
 						r.pass(8 * time.Millisecond)
 					}
 					r.pass(5 * time.Second)
@@ -307,4 +313,88 @@ func TestSlowStart(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Failures of attempts from before the recovery do not count after it.
+func TestFailuresFromBeforeTheRecovery(t *testing.T) {
+	r := newRig(t, channel(1, "a", groupA, 0, 1, []string{"a1"}))
+	var old []*Plan
+	for range 6 {
+		p := r.begin(chatNeed)
+		r.want(p, "a1")
+		old = append(old, p)
+	}
+	for range failuresInARow {
+		r.ask(chatNeed, overload)
+	}
+	r.pass(15 * time.Second)
+	r.got(r.ask(chatNeed, success), "a1")
+	r.pass(time.Second)
+	for _, p := range old {
+		r.report(p, overload)
+		p.Close(r.now)
+	}
+	r.pass(time.Second)
+	before := len(r.events)
+	r.ask(chatNeed, overload)
+	for _, e := range r.events[before:] {
+		if e.Kind == MarkOpen {
+			t.Error("one failure after the recovery opens the breaker again")
+		}
+	}
+	r.idle()
+}
+
+// An endpoint that answers was reached, whatever it says: what we guess of its
+// connection is over, what we guess of a model is not.
+func TestAnAnswerReachesTheEndpoint(t *testing.T) {
+	for _, o := range []realm.Outcome{overload, badAnswer, toldFor(time.Second), refusal, noModel, clientErr, success} {
+		r := failing(t)
+		r.openFor()
+		r.hit(o)
+		other := chatNeed
+		other.Model = "n"
+		other.Credential = 10001
+		if got := r.ask(other, success); got != "a2" || r.events[len(r.events)-1].Kind != MarkRecovering {
+			t.Errorf("after %s the step is %q, and the events are %+v", o.Cause, got, r.events)
+		}
+	}
+	// What is not an answer changes nothing.
+	for _, o := range []realm.Outcome{timeout, clientGone} {
+		r := failing(t)
+		r.openFor()
+		r.hit(o)
+		if len(r.events) != 1 {
+			t.Errorf("after %s: %+v", o.Cause, r.events)
+		}
+	}
+	// And an answer of a failing model does not close that.
+	r := failing(t)
+	for range failuresInARow {
+		r.hit(overload)
+	}
+	r.hit(toldFor(time.Second))
+	r.pass(2 * time.Second)
+	if diff := cmp.Diff([]string{"a1", "a2"}, r.passedBy(chatNeed)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Of open ones a request asks one, or a storm would cost as many attempts as there
+// are endpoints.
+func TestOneOpenCandidateARequest(t *testing.T) {
+	r := newRig(t, channel(1, "a", groupA, 0, 1, []string{"a1"}, []string{"a2"}, []string{"a3"}), channel(2, "b", groupA, 0, 1, []string{"b1"}))
+	for _, id := range []realm.ID{10000, 10100, 10200, 20000} {
+		need := chatNeed
+		need.Credential = id
+		for range failuresInARow {
+			r.ask(need, timeout)
+		}
+	}
+	for range 5 {
+		if got := course(r.s, r.snap, chatNeed, &r.clock, map[string]realm.Outcome{"a1": timeout, "a2": timeout, "a3": timeout, "b1": timeout}); len(got) != 1 {
+			t.Errorf("asked %v", got)
+		}
+	}
+	r.idle()
 }

@@ -69,7 +69,7 @@ func TestAllOfAThousandHaveTheirTurn(t *testing.T) {
 					if len(out) < away {
 						need := chatNeed
 						need.Credential = id
-						r.want2(r.ask(need, toldFor(time.Hour)), cr.Name)
+						r.got(r.ask(need, toldFor(time.Hour)), cr.Name)
 						out[cr.Name] = true
 					}
 				}
@@ -230,12 +230,12 @@ func TestOrderOfTheChoice(t *testing.T) {
 	need.Session = realm.RouteKey{1}
 	only := need
 	only.Channel = "a"
-	r.want2(r.ask(only, success), "a1")
-	r.want2(r.ask(need, success), "a1") // the session before priority
+	r.got(r.ask(only, success), "a1")
+	r.got(r.ask(need, success), "a1") // the session before priority
 	other := chatNeed
-	r.want2(r.ask(other, success), "b1")
+	r.got(r.ask(other, success), "b1")
 	need.Groups = []realm.ID{groupB, groupA}
-	r.want2(r.ask(need, clientErr), "c1") // groups before the session
+	r.got(r.ask(need, clientErr), "c1") // groups before the session
 	got := course(r.s, r.snap, Need{Groups: []realm.ID{groupB, groupA}, Model: "m", API: realm.APIChat}, &r.clock, nil)
 	if diff := cmp.Diff([]string{"c1", "d1", "b1", "a1"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -248,7 +248,7 @@ func TestOneEndpointAlone(t *testing.T) {
 	need := chatNeed
 	need.Channel, need.Endpoint = "a", 101
 	for range failuresInARow * 3 {
-		r.want2(r.ask(need, connect), "a3") // open or not
+		r.got(r.ask(need, connect), "a3") // open or not
 	}
 	got := course(r.s, r.snap, need, &r.clock, nil)
 	if diff := cmp.Diff([]string{"a3"}, got); diff != "" {
@@ -290,4 +290,41 @@ func TestTheAttempt(t *testing.T) {
 		p.Close(r.now)
 	}
 	r.idle()
+}
+
+// What was away does not get everything when it is back, whatever the weights
+// are counted in.
+func TestNoCatchingUpWithLargeWeights(t *testing.T) {
+	ch := channel(1, "a", groupA, 0, 1, []string{"x", "y"})
+	for _, cr := range ch.Endpoints[0].Credentials {
+		cr.Weight = 100
+	}
+	r := newRig(t, ch)
+	need := chatNeed
+	for r.ask(need, toldFor(time.Minute)) != "x" {
+	}
+	r.pass(2 * time.Minute)
+	r.s.Mend(r.snap, 1, 0, time.Now())
+	p := r.begin(need)
+	for r.next(p) != "x" {
+		r.report(p, success)
+		p.Close(r.now)
+		p = r.begin(need)
+	}
+	r.report(p, toldFor(10*time.Minute))
+	p.Close(r.now)
+	for range 2000 {
+		r.got(r.ask(need, success), "y")
+	}
+	r.pass(20 * time.Minute)
+	row := 0
+	for range 1000 {
+		if r.ask(need, success) != "x" {
+			break
+		}
+		row++
+	}
+	if row > 2*behind {
+		t.Errorf("after being away x serves %d requests in a row", row)
+	}
 }

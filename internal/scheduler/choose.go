@@ -11,7 +11,8 @@ import (
 // How far the choice looks before it goes through everything.
 const (
 	draws  = 8  // among the channels of a tier
-	window = 16 // endpoints or credentials that are compared by their load
+	exact  = 16 // endpoints or credentials: as many are all compared by their load
+	sample = 8  // of more
 	// behind is by how many requests something may lag its peers: what was away does
 	// not get all of them until it has caught up.
 	behind = 4
@@ -211,8 +212,8 @@ func (p *Plan) mayAsk(ch *realm.Channel) bool {
 // channel it hits. A tier where that keeps failing is searched.
 func (p *Plan) draw(group realm.ID, t *realm.Tier, now time.Time) choice {
 	total := t.Cumulative[len(t.Cumulative)-1]
-	if total == 0 {
-		return choice{}
+	if total == 0 || len(t.Candidates) == 1 {
+		return choice{} // nothing to draw for: the search is as fast
 	}
 	for range min(draws, 2*len(t.Candidates)) {
 		hit := p.s.o.Rand(total)
@@ -243,8 +244,8 @@ func (p *Plan) fromChannel(group realm.ID, cand *realm.Candidate, now time.Time)
 // credential to offer do not count.
 func (p *Plan) fromLevel(group realm.ID, cand *realm.Candidate, bc *boardChannel, l *level, now time.Time) choice {
 	best := choice{}
-	seen := 0
-	for i, at := 0, p.start(len(l.endpoints)); i < len(l.endpoints) && seen < window; i++ {
+	seen, most := 0, window(len(l.endpoints))
+	for i, at := 0, p.start(len(l.endpoints)); i < len(l.endpoints) && seen < most; i++ {
 		e := &l.endpoints[(at+i)%len(l.endpoints)]
 		if best.ok() && !lighter(e.node, e.weight, best.endpoint.node, best.endpoint.weight, bc.node.clock) {
 			seen++
@@ -266,8 +267,8 @@ func (p *Plan) fromEndpoint(c choice, now time.Time) *boardCredential {
 	}
 	list := c.endpoint.credentials
 	var best *boardCredential
-	seen := 0
-	for i, at := 0, p.start(len(list)); i < len(list) && seen < window; i++ {
+	seen, most := 0, window(len(list))
+	for i, at := 0, p.start(len(list)); i < len(list) && seen < most; i++ {
 		one := &list[(at+i)%len(list)]
 		if best != nil && !lighter(one.node, one.cr.Weight, best.node, best.cr.Weight, c.endpoint.node.clock) {
 			seen++
@@ -283,6 +284,14 @@ func (p *Plan) fromEndpoint(c choice, now time.Time) *boardCredential {
 		}
 	}
 	return best
+}
+
+// window is how many of n are compared.
+func window(n int) int {
+	if n <= exact {
+		return n
+	}
+	return sample
 }
 
 // start is where a window begins.

@@ -56,7 +56,7 @@ func (r *rig) hit(o realm.Outcome) {
 	r.Helper()
 	need := chatNeed
 	need.Credential = 10000
-	r.want2(r.ask(need, o), "a1")
+	r.got(r.ask(need, o), "a1")
 }
 
 func TestWhatAFailureMeans(t *testing.T) {
@@ -247,8 +247,8 @@ func TestToldIsAskedForNobody(t *testing.T) {
 	for name, need := range map[string]Need{"a session": session, "an object": bound, "a channel's name": named, "anyone": chatNeed} {
 		for _, o := range []realm.Outcome{toldFor(time.Hour), refusal, quota, forbidden, firewall, noModel, noPath} {
 			r := newRig(t, channel(1, "a", groupA, 0, 1, []string{"a1"}))
-			r.want2(r.ask(session, success), "a1")
-			r.want2(r.ask(bound, o), "a1")
+			r.got(r.ask(session, success), "a1")
+			r.got(r.ask(bound, o), "a1")
 			for range 20 {
 				if got := r.ask(need, success); got != "none" {
 					t.Errorf("%s after %s: the step is %q", name, o.Cause, got)
@@ -389,4 +389,20 @@ func TestAMissingModelBlamesNobodyElse(t *testing.T) {
 			t.Errorf("%s has %d marks, want %d", ch.Name, len(ch.Marks), want)
 		}
 	}
+}
+
+// Requests that began at the very instant of the first word were under way
+// with it.
+func TestLimitsAtTheSameInstantCountOnce(t *testing.T) {
+	r := newRig(t, channel(1, "a", groupA, 0, 1, []string{"a1"}))
+	p, q := r.begin(chatNeed), r.begin(chatNeed)
+	r.want(p, "a1")
+	r.want(q, "a1")
+	r.report(p, limited)
+	r.report(q, limited)
+	if got := r.told[1].Until.Sub(r.now); got != limitLeast {
+		t.Errorf("the second word of two at the same instant holds for %v, want %v", got, limitLeast)
+	}
+	p.Close(r.now)
+	q.Close(r.now)
 }

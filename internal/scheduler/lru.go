@@ -32,6 +32,16 @@ func (l *lru[K, V]) get(k K) (V, bool) {
 	return e.Value.(*entry[K, V]).value, true
 }
 
+// peek finds a value and leaves the order alone.
+func (l *lru[K, V]) peek(k K) (V, bool) {
+	e, ok := l.entries[k]
+	if !ok {
+		var none V
+		return none, false
+	}
+	return e.Value.(*entry[K, V]).value, true
+}
+
 // put sets a value, and lets the one go that was not used for longest if there is
 // no more room.
 func (l *lru[K, V]) put(k K, v V) {

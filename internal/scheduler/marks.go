@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"realms/internal/realm"
@@ -30,6 +31,7 @@ type markKey struct {
 
 // mark is the health of one thing: what the upstream said of it, and a breaker.
 type mark struct {
+	key      markKey
 	owner    *node
 	troubled bool // counted in owner.marks
 
@@ -38,6 +40,7 @@ type mark struct {
 	shared  bool      // another process was told: it has no strikes here
 	cause   realm.Cause
 	set     time.Time // when told was
+	print   uint32    // of what was told, when it was
 	strikes int       // 429s or quotas in a row that named no time
 	refused time.Time // the first 401 that is unconfirmed
 
@@ -78,13 +81,9 @@ func (b *block) worsen(kind blockKind, until time.Time, cause realm.Cause) {
 	}
 }
 
-// consult takes in what is known of a key. A mark that says nothing any more is
-// no trouble from then on.
-func (s *Scheduler) consult(b *block, k markKey, now time.Time) {
-	m, ok := s.marks.get(k)
-	if !ok || !m.troubled {
-		return
-	}
+// consult takes in a mark. One that says nothing any more is no trouble from then
+// on.
+func (m *mark) consult(b *block, now time.Time) {
 	calm := true
 	if m.forever || now.Before(m.told) {
 		b.worsen(blockTold, m.told, m.cause)
@@ -103,8 +102,24 @@ func (s *Scheduler) consult(b *block, k markKey, now time.Time) {
 		calm = false
 	}
 	if calm && !m.breaker.isOpen {
-		m.troubled = false
-		m.owner.marks--
+		m.calm()
+	}
+}
+
+// consult takes in the marks of a node that concern the request.
+func (s *Scheduler) consult(b *block, n *node, wide, narrow markKey, now time.Time) {
+	if n.marks > len(n.known) { // a node with many names: by look-up
+		for _, k := range [...]markKey{wide, narrow} {
+			if m, ok := s.marks.peek(k); ok && m.troubled {
+				m.consult(b, now)
+			}
+		}
+		return
+	}
+	for i := len(n.known) - 1; i >= 0; i-- { // one that calms down is replaced by the last
+		if m := n.known[i]; m.key == wide || m.key == narrow {
+			m.consult(b, now)
+		}
 	}
 }
 
@@ -112,16 +127,13 @@ func (s *Scheduler) consult(b *block, k markKey, now time.Time) {
 func (s *Scheduler) health(c *choice, need *Need, now time.Time) block {
 	b := block{ramp: 1}
 	if n := c.channel.node; n.marks > 0 {
-		s.consult(&b, markKey{realm.ScopeChannelModel, n.id, need.Model}, now)
-		s.consult(&b, markKey{realm.ScopeChannelAPI, n.id, need.apiName()}, now)
+		s.consult(&b, n, markKey{realm.ScopeChannelAPI, n.id, need.apiName()}, markKey{realm.ScopeChannelModel, n.id, need.Model}, now)
 	}
 	if n := c.endpoint.node; n.marks > 0 {
-		s.consult(&b, markKey{realm.ScopeEndpoint, n.id, ""}, now)
-		s.consult(&b, markKey{realm.ScopeEndpointModel, n.id, need.Model}, now)
+		s.consult(&b, n, markKey{realm.ScopeEndpoint, n.id, ""}, markKey{realm.ScopeEndpointModel, n.id, need.Model}, now)
 	}
 	if n := c.credential.node; n.marks > 0 {
-		s.consult(&b, markKey{realm.ScopeCredential, n.id, ""}, now)
-		s.consult(&b, markKey{realm.ScopeCredentialModel, n.id, need.Model}, now)
+		s.consult(&b, n, markKey{realm.ScopeCredential, n.id, ""}, markKey{realm.ScopeCredentialModel, n.id, need.Model}, now)
 	}
 	return b
 }
@@ -155,23 +167,42 @@ func (s *Scheduler) mark(k markKey, owner *node) *mark {
 		}
 		return m
 	}
-	m := &mark{owner: owner}
+	m := &mark{key: k, owner: owner}
 	s.marks.put(k, m)
 	return m
 }
 
 // trouble makes the choice look at the mark.
 func (m *mark) trouble() {
-	if !m.troubled {
-		m.troubled = true
-		m.owner.marks++
+	if m.troubled {
+		return
+	}
+	m.troubled = true
+	m.owner.marks++
+	if len(m.owner.known) < fewMarks {
+		m.owner.known = append(m.owner.known, m)
 	}
 }
 
+// calm takes that back.
+func (m *mark) calm() {
+	n := m.owner
+	m.troubled = false
+	n.marks--
+	if i := slices.Index(n.known, m); i >= 0 {
+		last := len(n.known) - 1
+		n.known[i], n.known[last] = n.known[last], nil
+		n.known = n.known[:last]
+	}
+}
+
+// fewMarks are looked at one by one; of more, the two that concern a request are
+// looked up.
+const fewMarks = 8
+
 func (s *Scheduler) forgetMark(m *mark) {
 	if m.troubled {
-		m.troubled = false
-		m.owner.marks--
+		m.calm()
 	}
 }
 
@@ -184,14 +215,15 @@ func (s *Scheduler) tell(k markKey, m *mark, now time.Time, d time.Duration, cau
 	}
 	m.trouble()
 	if s.o.Tell != nil {
-		s.o.Tell(realm.Cooldown{Scope: k.scope, ID: k.id, Name: k.name, Until: m.told, Cause: m.cause})
+		m.print = m.owner.print()
+		s.o.Tell(realm.Cooldown{Scope: k.scope, ID: k.id, Name: k.name, Until: m.told, Cause: m.cause, Print: m.print})
 	}
 }
 
 // strike is how long something that names no time is left alone: doubling, once
 // for all the requests that were under way together.
 func (m *mark) strike(now, began time.Time, least, most time.Duration) time.Duration {
-	if m.strikes > 0 && began.Before(m.set) {
+	if m.strikes > 0 && !began.After(m.set) {
 		return max(m.told.Sub(now), 0) // it is counted already
 	}
 	d := most

@@ -14,15 +14,20 @@ func (s *Scheduler) Hear(c realm.Cooldown, now time.Time) {
 	if owner == nil {
 		return // not of this version of the catalogue
 	}
+	if c.Print != owner.print() {
+		return // it was said of what this is no more
+	}
 	k := markKey{c.Scope, c.ID, c.Name}
 	if c.Until.IsZero() {
-		s.marks.deleteIf(func(other markKey, _ *mark) bool { return other == k })
+		s.marks.deleteIf(func(other markKey, _ *mark) bool {
+			return other == k || c.Name == realm.AnyModel && other.id == c.ID
+		})
 		s.serveAll(now)
 		return
 	}
 	m := s.mark(k, owner)
 	if c.Until.After(m.told) && now.Before(c.Until) {
-		m.told, m.cause, m.set, m.shared = c.Until, c.Cause, now, true
+		m.told, m.cause, m.set, m.shared, m.print = c.Until, c.Cause, now, true, c.Print
 		m.trouble()
 	}
 }

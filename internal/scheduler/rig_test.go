@@ -73,6 +73,14 @@ func (r *rig) want(p *Plan, step string) {
 	}
 }
 
+// got fails the test unless a step of ask is the given one.
+func (r *rig) got(got, want string) {
+	r.Helper()
+	if got != want {
+		r.Fatalf("the step is %q, want %q", got, want)
+	}
+}
+
 func (r *rig) report(p *Plan, o realm.Outcome) { p.Report(&o, 0, r.now) }
 
 // ask carries one request through a single attempt that ends as told, and says

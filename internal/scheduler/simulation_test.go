@@ -159,15 +159,15 @@ func (c *patience) stay(d time.Duration, turn <-chan struct{}) bool {
 
 // course is one virtual request under way.
 type simCourse struct {
-	rng     *rand.Rand
-	client  patience
-	need    Need
-	plan    Plan
-	begun   time.Time
-	tried   []realm.ID
-	outage  bool // it began while an outage was known, and somebody could serve it
-	calm    bool
-	again   bool // the last attempt met a stale connection
+	rng    *rand.Rand
+	client patience
+	need   Need
+	plan   Plan
+	begun  time.Time
+	tried  []realm.ID
+	outage bool // it began while an outage was known, and somebody could serve it
+	calm   bool
+	again  bool // the last attempt met a stale connection
 }
 
 func (sim *simulation) calm(now time.Time) bool {

@@ -244,8 +244,10 @@ func (u *simUpstream) recent(now time.Time) []time.Time {
 // toldKeys are the marks that keep a candidate from being asked for a model.
 func toldKeys(ch, ep, cr realm.ID, model string) [4]markKey {
 	return [4]markKey{
-		{realm.ScopeChannelModel, ch, model}, {realm.ScopeEndpoint, ep, ""},
-		{realm.ScopeCredential, cr, ""}, {realm.ScopeCredentialModel, cr, model},
+		{realm.ScopeChannelModel, ch, model},
+		{realm.ScopeEndpoint, ep, ""},
+		{realm.ScopeCredential, cr, ""},
+		{realm.ScopeCredentialModel, cr, model},
 	}
 }
 

@@ -38,7 +38,7 @@ func (r *rig) id(name string) realm.ID {
 func (r *rig) stays(need Need, name string) {
 	r.Helper()
 	for range 10 {
-		r.want2(r.ask(need, success), name)
+		r.got(r.ask(need, success), name)
 	}
 }
 
@@ -46,7 +46,7 @@ func TestASessionStays(t *testing.T) {
 	r, need, home := sticking(t)
 	for range 100 { // renewed by each success
 		r.pass(StickyTime - 1)
-		r.want2(r.ask(need, success), home)
+		r.got(r.ask(need, success), home)
 	}
 	other := need
 	other.Session = realm.RouteKey{4}
@@ -149,7 +149,7 @@ func TestWhatKeepsASession(t *testing.T) {
 			limit(realm.Limits{RequestsPerMinute: 1})(r, home)
 			need := chatNeed
 			need.Credential = r.id(home)
-			r.want2(r.ask(need, success), home)
+			r.got(r.ask(need, success), home)
 		}, back: limit(realm.Limits{})},
 		{name: "another model", away: func(r *rig, _ string) {}, back: func(*rig, string) {}, need: func(n *Need) { n.Model = "only" }},
 		{name: "another API", away: func(r *rig, _ string) {}, back: func(*rig, string) {}, need: func(n *Need) { n.API = realm.APIResponses }},
@@ -186,7 +186,7 @@ func TestWhatKeepsASession(t *testing.T) {
 func TestWhatNeitherBindsNorYields(t *testing.T) {
 	r, need, home := sticking(t)
 	for _, o := range []realm.Outcome{clientErr, clientGone} {
-		r.want2(r.ask(need, o), home)
+		r.got(r.ask(need, o), home)
 		r.stays(need, home)
 	}
 	fresh := need
@@ -239,11 +239,41 @@ func TestRebind(t *testing.T) {
 	if !r.s.Bound(key, r.now) {
 		t.Error("it is not bound")
 	}
-	r.want2(r.ask(need, success), home)
+	r.got(r.ask(need, success), home)
 	r.s.Rebind(key, 12345, r.now) // of a credential that is unknown here
 	next := r.ask(need, success)
 	r.stays(need, next)
 	if want := []realm.ID{r.id(next)}; r.bound[len(r.bound)-1] != want[0] {
 		t.Errorf("bound to %v", r.bound)
 	}
+}
+
+// A session whose channel is out of reach for good belongs to whoever serves
+// it next.
+func TestASessionLeavesADisabledChannel(t *testing.T) {
+	build := func(version int64, enabled bool) *realm.Snapshot {
+		a := channel(1, "a", groupA, 9, 1, []string{"a1"})
+		a.Enabled = enabled
+		b := channel(2, "b", groupA, 0, 1, []string{"b1", "b2", "b3", "b4"})
+		return realm.NewSnapshot(version, nil, nil, []*realm.Channel{a, b})
+	}
+	r := newRig(t)
+	r.snap = build(1, true)
+	need := chatNeed
+	need.Session = realm.RouteKey{1}
+	r.got(r.ask(need, success), "a1")
+	r.snap = build(2, false)
+	first := r.ask(need, success)
+	for range 10 {
+		p := r.begin(need)
+		step := p.Next(r.now)
+		if got := step.Attempt.Credential.Name; got != first || step.Attempt.Leaves {
+			t.Errorf("the session, served by %s, is now served by %s (leaves: %v)", first, got, step.Attempt.Leaves)
+			p.Close(r.now)
+			break
+		}
+		r.report(p, success)
+		p.Close(r.now)
+	}
+	r.idle()
 }

@@ -143,7 +143,7 @@ func (a *App) buildScheduler() (err error) {
 	if err != nil {
 		return err
 	}
-	a.Scheduler = scheduler.New(scheduler.Options{
+	options := scheduler.Options{
 		Rand: rand.IntN,
 		Policy: scheduler.Policy{
 			Attempts:     relay.Attempts,
@@ -153,11 +153,14 @@ func (a *App) buildScheduler() (err error) {
 			QueueSize:    relay.Queue.Waiting,
 			QueueTime:    relay.Queue.Time,
 		},
-		Tell:     a.Cluster.Tell,
-		Bind:     func(key realm.RouteKey, cr realm.ID) { a.Cluster.Bind(key, cr, scheduler.StickyTime) },
 		OutOfUse: a.health.outOfUse,
 		Note:     a.health.note,
-	})
+	}
+	if a.Cluster.State() != cluster.StateAlone {
+		options.Tell = a.Cluster.Tell
+		options.Bind = func(key realm.RouteKey, cr realm.ID) { a.Cluster.Bind(key, cr, scheduler.StickyTime) }
+	}
+	a.Scheduler = scheduler.New(options)
 	return nil
 }
 

@@ -34,7 +34,9 @@ func (a *App) controlServer() *control {
 	c := &control{
 		app:      a,
 		channels: func() []scheduler.ChannelState { return a.Scheduler.State(a.Catalog.Snapshot(), time.Now()) },
-		mend:     func(channel, credential realm.ID) { a.Scheduler.Mend(a.Catalog.Snapshot(), channel, credential, time.Now()) },
+		mend: func(channel, credential realm.ID) {
+			a.Scheduler.Mend(a.Catalog.Snapshot(), channel, credential, time.Now())
+		},
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", c.health)
