@@ -1,6 +1,9 @@
 package realm
 
-import "time"
+import (
+	"hash/fnv"
+	"time"
+)
 
 // What processes of one installation tell each other. All of it may be lost: then
 // each knows what it has learned itself.
@@ -11,6 +14,16 @@ type RouteKey [16]byte
 
 // IsZero tells whether there is no session.
 func (k RouteKey) IsZero() bool { return k == RouteKey{} }
+
+// For is the same session where it asks for a model that its account does not have.
+func (k RouteKey) For(model string) RouteKey {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(model)) // a hash never fails
+	for i, b := range h.Sum(nil) {
+		k[i] ^= b
+	}
+	return k
+}
 
 // Cooldown is an upstream's word that something must not be asked for a time.
 type Cooldown struct {

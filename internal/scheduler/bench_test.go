@@ -5,8 +5,6 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
-
-	"realms/internal/realm"
 )
 
 // stage is a scheduler over so many credentials, some of them told.
@@ -17,14 +15,8 @@ func stage(tb testing.TB, sh shape, n, told int) (one func()) {
 	s := New(Options{Rand: rand.New(rand.NewPCG(1, 2)).IntN, Policy: policy})
 	now := newClock().now
 	p := new(Plan)
-	rng := rand.New(rand.NewPCG(3, 4))
-	ids := make([]realm.ID, 0, n)
-	for id := range credentials(snap) {
-		ids = append(ids, id)
-	}
-	rng.Shuffle(n, func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
 	word := toldFor(time.Hour)
-	for _, id := range ids[:told] {
+	for _, id := range shuffled(snap)[:told] {
 		need := chatNeed
 		need.Credential = id
 		s.Begin(p, snap, need, now)
@@ -77,16 +69,11 @@ func BenchmarkNext(b *testing.B) {
 	for _, sh := range shapes {
 		for _, told := range []int{0, 100, 500} {
 			b.Run(fmt.Sprintf("%s/%d of 1000 told", sh.name, told), func(b *testing.B) {
-				stage(b, sh, 10, 0) // warm
 				snap := snapshot(sh.build(1000)...)
 				s := New(Options{Rand: rand.New(rand.NewPCG(1, 2)).IntN, Policy: policy})
 				now := newClock().now
 				p := new(Plan)
-				i := 0
-				for id := range credentials(snap) {
-					if i++; i > told {
-						break
-					}
+				for _, id := range shuffled(snap)[:told] {
 					s.Begin(p, snap, Need{Groups: chatNeed.Groups, Model: "m", API: realm.APIChat, Credential: id}, now)
 					p.Next(now)
 					word := toldFor(time.Hour)

@@ -109,21 +109,21 @@ func TestAnOlderCatalogue(t *testing.T) {
 
 func TestMend(t *testing.T) {
 	for _, tt := range []struct {
-		name             string
-		channel, mend    realm.ID
-		o                realm.Outcome
-		want             []string
-		cooldownsDropped int
+		name          string
+		channel, mend realm.ID
+		o             realm.Outcome
+		want          []string
+		parts         int // about which others are told that nothing holds any more
 	}{
 		{"the credential", 1, 10000, refusal, nil, 1},
-		{"another credential", 1, 10001, refusal, []string{"a1"}, 0},
-		{"its channel", 1, 0, refusal, nil, 1},
-		{"another channel", 2, 0, refusal, []string{"a1"}, 0},
-		{"the credential, but its endpoint is", 1, 10000, firewall, []string{"a1", "a2"}, 0},
-		{"the channel, and its endpoint is", 1, 0, firewall, nil, 1},
-		{"the channel, and its breaker is", 1, 0, connect, nil, 0},
-		{"the channel, and its path is", 1, 0, noPath, nil, 0},
-		{"the channel, and its model is", 1, 0, noModel, nil, 1},
+		{"another credential", 1, 10001, refusal, []string{"a1"}, 1},
+		{"its channel", 1, 0, refusal, nil, 6},
+		{"another channel", 2, 0, refusal, []string{"a1"}, 3},
+		{"the credential, but its endpoint is", 1, 10000, firewall, []string{"a1", "a2"}, 1},
+		{"the channel, and its endpoint is", 1, 0, firewall, nil, 6},
+		{"the channel, and its breaker is", 1, 0, connect, nil, 6},
+		{"the channel, and its path is", 1, 0, noPath, nil, 6},
+		{"the channel, and its model is", 1, 0, noModel, nil, 6},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := failing(t)
@@ -137,14 +137,17 @@ func TestMend(t *testing.T) {
 			if diff := cmp.Diff(tt.want, r.passedBy(chatNeed)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			dropped := 0
+			parts := map[realm.ID]bool{}
 			for _, c := range r.told {
-				if c.Until.IsZero() {
-					dropped++
+				if !c.Until.IsZero() || c.Print == 0 {
+					t.Errorf("others are told %+v", c)
+				}
+				if c.Name == realm.AnyModel {
+					parts[c.ID] = true
 				}
 			}
-			if dropped < tt.cooldownsDropped || tt.want != nil && len(r.told) != 0 {
-				t.Errorf("others are told %+v", r.told)
+			if len(parts) != tt.parts {
+				t.Errorf("others are told of %v", parts)
 			}
 			if tt.want == nil { // and nothing of it lingers
 				r.stays(Need{Groups: chatNeed.Groups, Model: "m", API: realm.APIChat, Credential: 10000}, "a1")
@@ -170,7 +173,7 @@ func TestAMendedKeyIsNotOnItsLastChance(t *testing.T) {
 func TestHear(t *testing.T) {
 	r := failing(t)
 	word := realm.Cooldown{Scope: realm.ScopeCredentialModel, ID: 10000, Name: "m", Until: r.now.Add(time.Minute), Cause: realm.CauseRateLimited}
-	r.s.Hear(word, r.now)
+	r.hear(word)
 	if diff := cmp.Diff([]string{"a1"}, r.passedBy(chatNeed)); diff != "" {
 		t.Fatalf("(-want +got):\n%s", diff)
 	}
@@ -181,10 +184,10 @@ func TestHear(t *testing.T) {
 	}
 	shorter := word
 	shorter.Until = r.now.Add(time.Second)
-	r.s.Hear(shorter, r.now) // does not shorten it
+	r.hear(shorter) // does not shorten it
 	late := word
 	late.Until = r.now.Add(-time.Second)
-	r.s.Hear(late, r.now)
+	r.hear(late)
 	unknown := word
 	unknown.ID = 999
 	r.s.Hear(unknown, r.now)
@@ -201,21 +204,97 @@ func TestHear(t *testing.T) {
 	}
 
 	word.Until = r.now.Add(time.Hour)
-	r.s.Hear(word, r.now)
+	r.hear(word)
 	other.Model = "m"
-	r.s.Hear(realm.Cooldown{Scope: realm.ScopeEndpoint, ID: 101, Until: r.now.Add(time.Hour), Cause: realm.CauseBlocked}, r.now)
-	r.s.Hear(realm.Cooldown{Scope: word.Scope, ID: word.ID, Name: "m"}, r.now) // not any more
+	r.hear(realm.Cooldown{Scope: realm.ScopeEndpoint, ID: 101, Until: r.now.Add(time.Hour), Cause: realm.CauseBlocked})
+	r.hear(realm.Cooldown{Scope: word.Scope, ID: word.ID, Name: "m"}) // not any more
 	if diff := cmp.Diff([]string{"a3"}, r.passedBy(chatNeed)); diff != "" {
 		t.Errorf("after one is taken back (-want +got):\n%s", diff)
 	}
 	// A word heard is no strike of ours.
-	r.s.Hear(realm.Cooldown{Scope: word.Scope, ID: word.ID, Name: "m", Until: r.now.Add(time.Second), Cause: realm.CauseRateLimited}, r.now)
+	r.hear(realm.Cooldown{Scope: word.Scope, ID: word.ID, Name: "m", Until: r.now.Add(time.Second), Cause: realm.CauseRateLimited})
 	r.pass(time.Second)
 	r.hit(limited)
 	if got := r.told[len(r.told)-1].Until.Sub(r.now); got != limitLeast {
 		t.Errorf("our first 429 holds for %v, want %v", got, limitLeast)
 	}
 	r.idle()
+}
+
+// hear has the scheduler hear a word about what it knows now.
+func (r *rig) hear(c realm.Cooldown) {
+	c.Print = r.s.board.nodes[c.ID].print()
+	r.s.Hear(c, r.now)
+}
+
+// Two processes: what one is told the other hears, as long as both mean the same.
+func TestTwoProcesses(t *testing.T) {
+	changed := func(version int64) *realm.Snapshot {
+		chs := failingChannels()
+		chs[0].Endpoints[0].Credentials[0].APIKey = "another"
+		chs[1].Settings.Proxy = "http://proxy"
+		return realm.NewSnapshot(version, nil, nil, chs)
+	}
+	for _, tt := range []struct {
+		name string
+		o    realm.Outcome
+		of   string // whom it befalls
+		want []string
+		kept []string // once this process, which has the changed catalogue, hears it
+	}{
+		{"a key", refusal, "a1", []string{"a1"}, nil},
+		{"a limit", toldFor(time.Hour), "a1", []string{"a1"}, nil},
+		{"another key", refusal, "a2", []string{"a2"}, []string{"a2"}},
+		{"a page", firewall, "a1", []string{"a1", "a2"}, []string{"a1", "a2"}},
+		{"a model", noModel, "a3", []string{"a1", "a2", "a3"}, []string{"a1", "a2", "a3"}},
+		{"a page of the changed channel", firewall, "b1", []string{"b1"}, nil},
+		{"a model of the changed channel", noModel, "b1", []string{"b1"}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			one, two, late := failing(t), failing(t), failing(t)
+			for _, r := range []*rig{one, two} {
+				r.snap = realm.NewSnapshot(1, nil, nil, failingChannels())
+				r.begin(chatNeed).Close(r.now)
+			}
+			late.snap = changed(2)
+			late.begin(chatNeed).Close(late.now)
+			tell := func(from, to *rig) {
+				for _, c := range from.told {
+					to.s.Hear(c, to.now)
+				}
+			}
+			one.hit2(tt.of, tt.o)
+			tell(one, two)
+			if diff := cmp.Diff(tt.want, two.passedBy(chatNeed)); diff != "" {
+				t.Fatalf("the other one (-want +got):\n%s", diff)
+			}
+			tell(one, late)
+			if diff := cmp.Diff(tt.kept, late.passedBy(chatNeed)); diff != "" {
+				t.Errorf("one with a changed catalogue (-want +got):\n%s", diff)
+			}
+			one.told = nil
+			for _, id := range []realm.ID{1, 2} {
+				one.s.Mend(one.snap, id, 0, one.now)
+			}
+			tell(one, two)
+			if got := two.passedBy(chatNeed); got != nil {
+				t.Errorf("after it was mended by one the other one has %v", got)
+			}
+			// What a change disproves is taken back from those who do not know of it yet.
+			one.hit2(tt.of, tt.o)
+			tell(one, two)
+			one.told = nil
+			one.snap = changed(2)
+			one.begin(chatNeed).Close(one.now)
+			tell(one, two)
+			if diff := cmp.Diff(tt.kept, two.passedBy(chatNeed)); diff != "" {
+				t.Errorf("after a change (-want +got):\n%s", diff)
+			}
+			for _, r := range []*rig{one, two, late} {
+				r.idle()
+			}
+		})
+	}
 }
 
 // The marks an operator sees.

@@ -2,7 +2,9 @@ package scheduler
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -60,18 +62,18 @@ func wide(id realm.ID, name string, endpoints ...[]string) *realm.Channel {
 // others do.
 func TestAllOfAThousandHaveTheirTurn(t *testing.T) {
 	for _, sh := range shapes {
-		for _, away := range []int{0, 100} {
-			t.Run(fmt.Sprintf("%s, %d away", sh.name, away), func(t *testing.T) {
-				const n, picks = 1000, 100_000
+		for _, size := range [][2]int{{1000, 0}, {1000, 100}, {100, 0}, {100, 30}} {
+			n, away := size[0], size[1]
+			t.Run(fmt.Sprintf("%s, %d of %d away", sh.name, away, n), func(t *testing.T) {
+				const picks = 100_000
 				r := newRig(t, sh.build(n)...)
 				out := map[string]bool{}
-				for id, cr := range credentials(r.snap) {
-					if len(out) < away {
-						need := chatNeed
-						need.Credential = id
-						r.got(r.ask(need, toldFor(time.Hour)), cr.Name)
-						out[cr.Name] = true
-					}
+				for _, id := range shuffled(r.snap)[:away] {
+					need := chatNeed
+					need.Credential = id
+					name := r.snap.Credential(id).Name
+					r.got(r.ask(need, toldFor(time.Hour)), name)
+					out[name] = true
 				}
 				got := map[string]int{}
 				for range picks {
@@ -92,7 +94,7 @@ func TestAllOfAThousandHaveTheirTurn(t *testing.T) {
 				// Channels are drawn: five deviations. In a channel there are turns.
 				room := 5 * math.Sqrt(mean)
 				if sh.name != "a channel each" {
-					room = 0.2 * mean
+					room = max(0.03*mean, 40) // a few more or less, not a share
 				}
 				if float64(least) < mean-room || float64(most) > mean+room {
 					t.Errorf("of %.0f requests each, the least had %d and the most %d", mean, least, most)
@@ -101,6 +103,15 @@ func TestAllOfAThousandHaveTheirTurn(t *testing.T) {
 			})
 		}
 	}
+}
+
+// shuffled are the ids of all credentials in an order without a pattern, always the
+// same one.
+func shuffled(snap *realm.Snapshot) []realm.ID {
+	ids := slices.Sorted(maps.Keys(credentials(snap)))
+	rng := rand.New(rand.NewPCG(3, 4))
+	rng.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
+	return ids
 }
 
 func credentials(snap *realm.Snapshot) map[realm.ID]*realm.Credential {
@@ -326,5 +337,32 @@ func TestNoCatchingUpWithLargeWeights(t *testing.T) {
 	}
 	if row > 2*behind {
 		t.Errorf("after being away x serves %d requests in a row", row)
+	}
+}
+
+// Where the draw keeps hitting what is away, those that are left still share by
+// weight.
+func TestSharesOfTheFewThatAreLeft(t *testing.T) {
+	list := []*realm.Channel{channel(1, "a", groupA, 0, 1, []string{"a1"}), channel(2, "b", groupA, 0, 3, []string{"b1"}), channel(3, "z", groupA, 0, 6, []string{"z1"})}
+	for i := range 30 {
+		list = append(list, channel(realm.ID(10+i), "heavy"+label(i), groupA, 0, 1000, []string{label(i)}))
+	}
+	r := newRig(t, list...)
+	for id, cr := range credentials(r.snap) {
+		if cr.Name[0] == 'c' {
+			need := chatNeed
+			need.Credential = id
+			r.got(r.ask(need, toldFor(time.Hour)), cr.Name)
+		}
+	}
+	const picks = 100_000
+	got := map[string]int{}
+	for range picks {
+		got[r.ask(chatNeed, success)]++
+	}
+	for name, want := range map[string]float64{"a1": 0.1, "b1": 0.3, "z1": 0.6} {
+		if share := float64(got[name]) / picks; math.Abs(share-want) > 0.03*want {
+			t.Errorf("%s served %.4f, want %.4f ± 3 %%", name, share, want)
+		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 const (
 	draws  = 8  // among the channels of a tier
 	exact  = 16 // endpoints or credentials: as many are all compared by their load
-	sample = 8  // of more
+	sample = 8  // as many of more, drawn at random
 	// behind is by how many requests something may lag its peers: what was away does
 	// not get all of them until it has caught up.
 	behind = 4
@@ -240,13 +240,13 @@ func (p *Plan) fromChannel(group realm.ID, cand *realm.Candidate, now time.Time)
 	return choice{}
 }
 
-// fromLevel compares a window of endpoints, from a random one on; those without a
-// credential to offer do not count.
+// fromLevel is of the endpoint with the least load; those without a credential to
+// offer do not count.
 func (p *Plan) fromLevel(group realm.ID, cand *realm.Candidate, bc *boardChannel, l *level, now time.Time) choice {
 	best := choice{}
-	seen, most := 0, window(len(l.endpoints))
-	for i, at := 0, p.start(len(l.endpoints)); i < len(l.endpoints) && seen < most; i++ {
-		e := &l.endpoints[(at+i)%len(l.endpoints)]
+	seen := 0
+	for w := p.walk(len(l.endpoints)); w.more(seen); {
+		e := &l.endpoints[w.next(p)]
 		if best.ok() && !lighter(e.node, e.weight, best.endpoint.node, best.endpoint.weight, bc.node.clock) {
 			seen++
 			continue
@@ -260,16 +260,16 @@ func (p *Plan) fromLevel(group realm.ID, cand *realm.Candidate, bc *boardChannel
 	return best
 }
 
-// fromEndpoint is the least loaded credential of a window.
+// fromEndpoint is the least loaded credential of the endpoint.
 func (p *Plan) fromEndpoint(c choice, now time.Time) *boardCredential {
 	if p.need.Endpoint != 0 && p.need.Endpoint != c.endpoint.node.id {
 		return nil
 	}
 	list := c.endpoint.credentials
 	var best *boardCredential
-	seen, most := 0, window(len(list))
-	for i, at := 0, p.start(len(list)); i < len(list) && seen < most; i++ {
-		one := &list[(at+i)%len(list)]
+	seen := 0
+	for w := p.walk(len(list)); w.more(seen); {
+		one := &list[w.next(p)]
 		if best != nil && !lighter(one.node, one.cr.Weight, best.node, best.cr.Weight, c.endpoint.node.clock) {
 			seen++
 			continue
@@ -286,20 +286,43 @@ func (p *Plan) fromEndpoint(c choice, now time.Time) *boardCredential {
 	return best
 }
 
-// window is how many of n are compared.
-func window(n int) int {
-	if n <= exact {
-		return n
-	}
-	return sample
+// walk goes over a list of endpoints or credentials, from a random one on. Of a
+// long one it draws a few; only if none of these may be asked, it goes on to all.
+type walk struct {
+	size, start int
+	drawn       int // at most
+	steps       int
 }
 
-// start is where a window begins.
-func (p *Plan) start(n int) int {
-	if n < 2 {
-		return 0
+func (p *Plan) walk(size int) walk {
+	w := walk{size: size}
+	if size > exact {
+		w.drawn = 2 * sample
+	} else if size > 1 {
+		w.start = p.s.o.Rand(size)
 	}
-	return p.s.o.Rand(n)
+	return w
+}
+
+// more tells whether to look further, where as many as seen could be compared.
+func (w *walk) more(seen int) bool {
+	switch {
+	case w.steps < w.drawn:
+		return seen < sample
+	case w.drawn > 0 && seen > 0:
+		return false
+	default:
+		return w.steps < w.drawn+w.size
+	}
+}
+
+// next is where to look.
+func (w *walk) next(p *Plan) int {
+	w.steps++
+	if w.steps <= w.drawn {
+		return p.s.o.Rand(w.size)
+	}
+	return (w.start + w.steps - 1) % w.size
 }
 
 // lighter compares two by what they have under way for their weight, then by whose

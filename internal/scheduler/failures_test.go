@@ -367,7 +367,10 @@ func TestWhatIsToldToOthers(t *testing.T) {
 			if !r.told[i].Until.After(r.now) {
 				t.Errorf("%s: until %v", tt.o.Cause, r.told[i].Until)
 			}
-			r.told[i].Until = time.Time{}
+			if got, want := r.told[i].Print, r.s.board.nodes[r.told[i].ID].print(); got != want || got == 0 {
+				t.Errorf("%s: told of %d, which is %d", tt.o.Cause, got, want)
+			}
+			r.told[i].Until, r.told[i].Print = time.Time{}, 0
 		}
 		if diff := cmp.Diff(tt.want, r.told); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.o.Cause, diff)

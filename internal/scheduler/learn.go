@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"time"
 
 	"realms/internal/realm"
@@ -15,12 +16,31 @@ type binding struct {
 // StickyTime is how long a session stays with its account after it was served.
 const StickyTime = 30 * time.Minute
 
+// boundTo is the session's credential; 0: none.
+func (s *Scheduler) boundTo(key realm.RouteKey, now time.Time) realm.ID {
+	if b, ok := s.bindings.get(key); ok && now.Before(b.until) {
+		return b.credential
+	}
+	return 0
+}
+
+// offers tells whether a credential's channel has what the request asks for. One
+// that is gone or may not be used is not asked that.
+func (p *Plan) offers(credential realm.ID) bool {
+	at, ok := p.board.credentials[credential]
+	if !ok || !at.channel.ch.Enabled || !p.reaches(at.channel.ch) {
+		return true
+	}
+	return p.mayAsk(at.channel.ch) && slices.ContainsFunc(p.need.Groups, func(g realm.ID) bool {
+		return p.candidate(g, at.channel.ch) != nil
+	})
+}
+
 // Bound tells whether a session's account is known here.
 func (s *Scheduler) Bound(key realm.RouteKey, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	b, ok := s.bindings.get(key)
-	return ok && now.Before(b.until)
+	return s.boundTo(key, now) != 0
 }
 
 // Rebind takes in what another process knows of a session.

@@ -99,3 +99,26 @@ func TestLRU(t *testing.T) {
 		t.Errorf("gone are %v", gone)
 	}
 }
+
+// What was told and keeps requests away is in use: names that are made up meanwhile
+// do not push it out.
+func TestWhatKeepsRequestsAwayIsRemembered(t *testing.T) {
+	for _, names := range []int{1, 20} { // of models that a1 was told about
+		r := newRig(t, channel(1, "a", groupA, 9, 1, []string{"a1"}), channel(2, "b", groupA, 0, 1, []string{"b1"}))
+		told := chatNeed
+		told.Open = true
+		for i := range names {
+			told.Model = fmt.Sprint("told ", i)
+			r.got(r.ask(told, toldFor(time.Hour)), "a1")
+		}
+		made := told
+		made.Channel = "b"
+		for i := range maxRemembered + 1000 {
+			made.Model = fmt.Sprint("made up ", i)
+			r.ask(made, success)
+			if i%100 == 0 {
+				r.got(r.ask(told, success), "b1")
+			}
+		}
+	}
+}

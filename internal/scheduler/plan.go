@@ -120,8 +120,11 @@ func (s *Scheduler) Begin(p *Plan, snap *realm.Snapshot, need Need, now time.Tim
 	if need.Session.IsZero() {
 		return
 	}
-	if b, ok := s.bindings.get(need.Session); ok && now.Before(b.until) {
-		p.bound = b.credential
+	p.bound = s.boundTo(need.Session, now)
+	if p.bound != 0 && !p.offers(p.bound) {
+		// Its account does not have this model: the session has another one for it.
+		p.need.Session = need.Session.For(need.Model)
+		p.bound = s.boundTo(p.need.Session, now)
 	}
 	if need.Hard && p.bound != 0 && need.Credential == 0 {
 		p.need.Credential = p.bound

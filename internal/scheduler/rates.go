@@ -78,6 +78,10 @@ func (n *node) block(b *block, estimate int64, now time.Time) {
 	}
 }
 
+// soon is the longest that a limit of a minute is said to last: from a minute on a
+// client takes it that there is no use in waiting.
+const soon = 59
+
 // free is when as much as over will have left the minute. What other processes
 // hold is not known by the second: they are taken to free theirs in time.
 func (r *rates) free(of func(*rateSlot) int64, over int64) time.Time {
@@ -85,7 +89,7 @@ func (r *rates) free(of func(*rateSlot) int64, over int64) time.Time {
 	for age := size - 1; age >= 0; age-- {
 		s := &r.slots[(r.last-age+size)%size]
 		if over -= of(s); over <= 0 {
-			return time.Unix(r.last-age+size, 0)
+			return time.Unix(min(r.last-age+size, r.last+soon), 0)
 		}
 	}
 	return time.Unix(r.last+1, 0)

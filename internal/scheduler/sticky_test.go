@@ -58,7 +58,7 @@ func TestASessionStays(t *testing.T) {
 	if len(got) < 5 {
 		t.Errorf("fifty sessions are served by %v alone", got)
 	}
-	r.pass(StickyTime)
+	r.pass(30 * time.Minute)
 	if r.s.Bound(need.Session, r.now) {
 		t.Error("it is bound for longer than its time")
 	}
