@@ -32,15 +32,8 @@ func (l *lru[K, V]) get(k K) (V, bool) {
 	return e.Value.(*entry[K, V]).value, true
 }
 
-// peek finds a value and leaves the order alone.
-func (l *lru[K, V]) peek(k K) (V, bool) {
-	e, ok := l.entries[k]
-	if !ok {
-		var none V
-		return none, false
-	}
-	return e.Value.(*entry[K, V]).value, true
-}
+// crowded tells whether it matters what is used: something may soon have to go.
+func (l *lru[K, V]) crowded() bool { return len(l.entries) > l.max/2 }
 
 // put sets a value, and lets the one go that was not used for longest if there is
 // no more room.

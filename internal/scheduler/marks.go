@@ -110,16 +110,21 @@ func (m *mark) consult(b *block, now time.Time) {
 func (s *Scheduler) consult(b *block, n *node, wide, narrow markKey, now time.Time) {
 	if n.marks > len(n.known) { // a node with many names: by look-up
 		for _, k := range [...]markKey{wide, narrow} {
-			if m, ok := s.marks.peek(k); ok && m.troubled {
+			if m, ok := s.marks.get(k); ok && m.troubled {
 				m.consult(b, now)
 			}
 		}
 		return
 	}
 	for i := len(n.known) - 1; i >= 0; i-- { // one that calms down is replaced by the last
-		if m := n.known[i]; m.key == wide || m.key == narrow {
-			m.consult(b, now)
+		m := n.known[i]
+		if m.key != wide && m.key != narrow {
+			continue
 		}
+		if s.marks.crowded() {
+			s.marks.get(m.key) // what keeps requests away is not forgotten for a flood of names
+		}
+		m.consult(b, now)
 	}
 }
 

@@ -29,6 +29,9 @@ type Answer struct {
 	Wait  time.Duration // before the header
 	First time.Duration // before the first chunk
 	Gap   time.Duration // before each further chunk
+	// Before is called before the nth chunk is written, from 0; nil is not. HTTP/1
+	// only.
+	Before func(chunk int)
 
 	// NoHeader sends nothing at all: End follows the request.
 	NoHeader bool

@@ -111,6 +111,9 @@ func writeChunks(ctx context.Context, c net.Conn, r *Request, a *Answer) bool {
 		if !pause(ctx, gap(a, i)) {
 			return false
 		}
+		if a.Before != nil {
+			a.Before(i)
+		}
 		if a.Framing == FrameChunked {
 			if len(chunk) == 0 {
 				continue // an empty chunk would end the body

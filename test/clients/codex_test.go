@@ -37,7 +37,13 @@ enabled = false
 
 func newCodex(t *testing.T) *codex {
 	t.Helper()
-	c := &codex{binary: codexBinary(t), home: t.TempDir(), work: t.TempDir(), gateway: startGateway(t)}
+	codexBinary(t) // or there is nothing to start a gateway for
+	return newCodexAt(t, startGateway(t))
+}
+
+func newCodexAt(t *testing.T, g *gateway) *codex {
+	t.Helper()
+	c := &codex{binary: codexBinary(t), home: t.TempDir(), work: t.TempDir(), gateway: g}
 	text := fmt.Sprintf(codexConfig, modelGood, c.gateway.URL)
 	if err := os.WriteFile(filepath.Join(c.home, "config.toml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -77,6 +83,7 @@ type turn struct {
 	thread   string
 	messages []string
 	commands []codexEvent
+	troubles []string // lines that speak of an error, if only of one to be repeated
 	usage    bool
 	raw      string
 }
@@ -98,6 +105,8 @@ func (c *codex) exec(t *testing.T, args ...string) turn {
 			got.commands = append(got.commands, e)
 		case e.Type == "turn.completed":
 			got.usage = e.Usage.InputTokens == 20 && e.Usage.OutputTokens == 7
+		case e.Type == "error" || e.Type == "turn.failed" || e.Item.Type == "error":
+			got.troubles = append(got.troubles, line)
 		}
 	}
 	return got

@@ -157,6 +157,7 @@ func TestHeadersPassByListOnly(t *testing.T) {
 				req.Header.Set("Content-Type", r.contentType)
 			}
 			req.Host = client.bird("Host") + ".test"
+			app.Mend(t, "main")
 			before := up.Count()
 			a := app.Ask(t, req)
 			for _, got := range up.Requests()[before:] {

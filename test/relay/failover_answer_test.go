@@ -105,7 +105,7 @@ func TestTheAnswerWhenAllAttemptsFailed(t *testing.T) {
 		{"nonsense", []testkit.Fault{testkit.Page(200), testkit.Page(400)}, func(f form) want { return unusable(f, "a1 b1", "bad_answer bad_answer") }},
 		{"a status of its own", []testkit.Fault{teapot}, func(f form) want { return unusable(f, "a1", "bad_answer") }},
 		{"silence", []testkit.Fault{testkit.Hang(), testkit.Hang()}, func(f form) want { return late(f, "a1 b1", "timeout timeout") }},
-		{"no path", []testkit.Fault{noPath, testkit.Error(405, "", "", "Method not allowed")}, func(form) want { return overloaded("a1 b1", "api_missing api_missing") }},
+		{"no path", []testkit.Fault{noPath, testkit.Error(405, "", "", "Method not allowed")}, func(form) want { return unknownModel("a1 b1", "api_missing api_missing") }},
 		{"no model, then nonsense", []testkit.Fault{noModel, testkit.Page(200)}, func(f form) want { return unusable(f, "a1 b1", "model_missing bad_answer") }},
 		{"limited, then no model", []testkit.Fault{limited("9"), noModel}, func(form) want { return overloaded("a1 b1", "rate_limited model_missing") }},
 		{"limited, then no key", []testkit.Fault{limited("9"), noKey}, func(form) want { return overloaded("a1 b1", "rate_limited auth") }},

@@ -58,7 +58,10 @@ func cutEverywhere(t *testing.T, w *world, f form, end testkit.End, step int) {
 	}
 	all := bytes.Join(whole, nil)
 	answers := make([]*answer, (len(all)+step-1)/step)
-	inParallel(len(answers), 16, func(i int) { answers[i] = s.ask(t, f, "User-Agent", fmt.Sprintf("cut/%d", i*step)) })
+	inParallel(len(answers), 4, func(i int) {
+		s.mend(t)
+		answers[i] = s.ask(t, f, "User-Agent", fmt.Sprintf("cut/%d", i*step))
+	})
 	for i, a := range answers {
 		cut := i * step
 		if a.err != nil || a.StatusCode != http.StatusOK {

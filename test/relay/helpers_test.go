@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"realms/internal/account"
+	"realms/internal/catalog"
 	"realms/internal/config"
 	"realms/internal/realm"
 	"realms/internal/testkit"
@@ -75,7 +76,12 @@ func newWorld(t testing.TB, configure func(*config.Config)) *world {
 func newWorldFor(t testing.TB, role realm.Role, configure func(*config.Config)) *world {
 	t.Helper()
 	w := &world{}
-	w.App = testapp.Start(t, testapp.Options{Configure: configure, Role: role, Log: &w.log})
+	w.App = testapp.Start(t, testapp.Options{Role: role, Log: &w.log, Configure: func(c *config.Config) {
+		c.Relay.RetryShare = 100 // trials run side by side, each as if it were alone
+		if configure != nil {
+			configure(c)
+		}
+	}})
 	w.secrets = append(w.secrets, w.Token)
 	t.Cleanup(func() {
 		if err := w.Stop(); err != nil {
@@ -124,6 +130,7 @@ type leg struct {
 	keys   int             // how many credentials; 0: one
 	apis   realm.APISet    // 0: all
 	as     string          // the upstream's name for the model; "": the same
+	edit   func(*catalog.ChannelSpec)
 }
 
 // failing is a leg with the same fault for everybody.
@@ -168,6 +175,9 @@ func (w *world) scene(t testing.TB, legs ...leg) *scene {
 		for j := range ch.Endpoints[0].Credentials {
 			ch.Endpoints[0].Credentials[j].Name = fmt.Sprintf("credential-%d", j+1)
 			ch.Endpoints[0].Credentials[j].Priority = 100 - j
+		}
+		if l.edit != nil {
+			l.edit(&ch)
 		}
 		w.Declare(t, ch)
 		s.ups, s.names = append(s.ups, up), append(s.names, ch.Name)
@@ -291,6 +301,16 @@ func (s *scene) request(t testing.TB, f form, header ...string) *http.Request {
 func (s *scene) ask(t testing.TB, f form, header ...string) *answer {
 	t.Helper()
 	return s.w.do(s.request(t, f, header...))
+}
+
+// mend has the relay forget what it learned of the scene's upstreams, for tests that
+// repeat a failure. At most four requests at a time may be made so: with five, one's
+// failures would add up between another's mending and its first attempt.
+func (s *scene) mend(t testing.TB) {
+	t.Helper()
+	for _, name := range s.names {
+		s.w.Mend(t, name)
+	}
 }
 
 // inParallel calls do for 0 to n-1, some at a time, and waits for all.

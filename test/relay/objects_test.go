@@ -131,6 +131,7 @@ func TestNobodyElseIsAskedForAnObject(t *testing.T) {
 		s.ups[0].SetScript(s.noting(testkit.Always(tt.fault)))
 		for _, route := range objectRoutes {
 			t.Run(tt.name+", "+route.operation, func(t *testing.T) {
+				s.mend(t)
 				n := len(s.requests())
 				a := w.do(w.Request(t, route.method, "/v1/responses/"+id+route.path, ""))
 				if a.StatusCode != tt.status || tt.body != "" && a.body != tt.body {
@@ -230,6 +231,7 @@ func TestUnknownReferences(t *testing.T) {
 			c.Upstream.AllowPrivateNetworks = new(true)
 		})
 		s, theirs := w.library(t, respWhole)
+		s.mend(t)
 		w.Token = w.userToken(t, "stranger", realm.DefaultGroup)
 		for _, id := range []string{"resp_unknown", theirs} {
 			before := len(s.requests())

@@ -37,6 +37,9 @@ type Options struct {
 	Channels []catalog.ChannelSpec
 	// Role of the owner of Token; root when empty.
 	Role realm.Role
+	// Token is another app's over the same store: its owner is there already, and
+	// nothing is declared.
+	Token string
 	// Log hears the app's log lines; nil: nobody does.
 	Log io.Writer
 }
@@ -72,7 +75,9 @@ func Start(t testing.TB, o Options) *App {
 		t.Fatalf("open the app: %v", err)
 	}
 	a := &App{App: inner, Client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256, DisableCompression: true}}}
-	a.declare(t, o)
+	if a.Token = o.Token; a.Token == "" {
+		a.declare(t, o)
+	}
 	a.run(t)
 	return a
 }
@@ -109,6 +114,18 @@ func (a *App) Declare(t testing.TB, ch catalog.ChannelSpec) {
 	if _, err := a.Catalog.UpsertChannel(t.Context(), "test", ch); err != nil {
 		t.Fatalf("declare the channel %s: %v", ch.Name, err)
 	}
+}
+
+// Mend has the app forget what it holds against a channel, so that the next request
+// meets it as if it were new.
+func (a *App) Mend(t testing.TB, channel string) {
+	t.Helper()
+	snap := a.Catalog.Snapshot()
+	ch := snap.Channel(channel)
+	if ch == nil {
+		t.Fatalf("there is no channel %s", channel)
+	}
+	a.Scheduler.Mend(snap, ch.ID, 0, time.Now())
 }
 
 // NewToken makes another token.
