@@ -49,11 +49,14 @@ func codexBinary(t *testing.T) string {
 // (a newer version, a list of plugins) ends here.
 const nowhere = "http://127.0.0.1:9"
 
-// command prepares a client's process: no environment but what is given and
-// PATH, ended after a minute.
+// longest is how long a client's process may take, on a busy machine and under the
+// race detector.
+const longest = 3 * time.Minute
+
+// command prepares a client's process: no environment but what is given and PATH.
 func command(t *testing.T, dir string, env []string, name string, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), longest)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
