@@ -74,7 +74,9 @@ func BenchmarkNext(b *testing.B) {
 				now := newClock().now
 				p := new(Plan)
 				for _, id := range shuffled(snap)[:told] {
-					s.Begin(p, snap, Need{Groups: chatNeed.Groups, Model: "m", API: realm.APIChat, Credential: id}, now)
+					need := chatNeed
+					need.Credential = id
+					s.Begin(p, snap, need, now)
 					p.Next(now)
 					word := toldFor(time.Hour)
 					p.Report(&word, 0, now)

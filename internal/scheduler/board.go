@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 
 	"realms/internal/realm"
@@ -77,33 +78,36 @@ func newBoard(snap *realm.Snapshot, prev *board, latest bool) *board {
 		nodes:       make(map[realm.ID]*node),
 	}
 	for i, ch := range snap.Channels() {
-		bc := &b.channels[i]
-		bc.ch = ch
-		bc.node = b.node(ch.ID, prev)
-		if latest {
-			bc.node.about = subject{channel: ch}
-			bc.node.limit(ch.Settings.Limits)
-		}
-		for _, ep := range ch.Endpoints {
-			en := b.node(ep.ID, prev)
-			if latest {
-				en.about = subject{channel: ch, endpoint: ep}
-			}
-			for _, cr := range ep.Credentials {
-				cn := b.node(cr.ID, prev)
-				if latest {
-					cn.about = subject{channel: ch, endpoint: ep, credential: cr}
-					cn.limit(cr.Limits)
-				}
-				if cr.Usable() {
-					bc.add(ep, en, cr, cn)
-				}
-			}
-		}
-		slices.SortFunc(bc.levels, func(a, b level) int { return cmp.Compare(b.priority, a.priority) })
-		b.find(bc)
+		b.lay(&b.channels[i], ch, prev, latest)
 	}
 	return b
+}
+
+// lay puts one channel on the board.
+func (b *board) lay(bc *boardChannel, ch *realm.Channel, prev *board, latest bool) {
+	settings := sync.OnceValue(func() string { return settingsText(ch) })
+	node := func(id realm.ID, about subject, limits realm.Limits) *node {
+		n := b.node(id, prev)
+		if latest {
+			about.channel, about.settings = ch, settings
+			n.about = about
+			n.limit(limits)
+		}
+		return n
+	}
+	bc.ch = ch
+	bc.node = node(ch.ID, subject{}, ch.Settings.Limits)
+	for _, ep := range ch.Endpoints {
+		en := node(ep.ID, subject{endpoint: ep}, realm.Limits{})
+		for _, cr := range ep.Credentials {
+			cn := node(cr.ID, subject{endpoint: ep, credential: cr}, cr.Limits)
+			if cr.Usable() {
+				bc.add(ep, en, cr, cn)
+			}
+		}
+	}
+	slices.SortFunc(bc.levels, func(a, b level) int { return cmp.Compare(b.priority, a.priority) })
+	b.find(bc)
 }
 
 // add puts a credential into its level.
@@ -179,6 +183,11 @@ func (s *Scheduler) adopt(snap *realm.Snapshot, now time.Time) *board {
 	next := newBoard(snap, s.board, true)
 	changed := s.board.changed(next)
 	s.board = next
+	for id, load := range s.others {
+		if n := next.nodes[id]; n != nil {
+			n.others = load // of a part that was not here when it was told
+		}
+	}
 	if len(changed) > 0 {
 		s.forget(changed, false)
 	}

@@ -3,6 +3,9 @@ package scheduler
 import (
 	"encoding/json"
 	"hash/fnv"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"realms/internal/realm"
@@ -11,6 +14,7 @@ import (
 // subject is what a node is about: the narrowest that is set.
 type subject struct {
 	channel    *realm.Channel
+	settings   func() string // all that the channel asks of an upstream, as a text
 	endpoint   *realm.Endpoint
 	credential *realm.Credential
 }
@@ -38,13 +42,23 @@ func (n *node) print() uint32 {
 	if n.about.endpoint != nil {
 		write(n.about.endpoint.BaseURL)
 	}
-	if ch := n.about.channel; ch != nil {
-		settings, err := json.Marshal([]any{ch.Type, ch.APIs, ch.Bindings, ch.Settings})
-		if err == nil { // or it is left out on every side
-			write(string(settings))
-		}
+	if n.about.settings != nil {
+		write(n.about.settings())
 	}
 	return h.Sum32()
+}
+
+// settingsText is what a channel asks of an upstream; it may hold secrets.
+func settingsText(ch *realm.Channel) string {
+	parts := []string{ch.Settings.Proxy.Reveal()}
+	for _, name := range slices.Sorted(maps.Keys(ch.Settings.SetHeaders)) {
+		parts = append(parts, ch.Settings.SetHeaders[name].Reveal())
+	}
+	rest, err := json.Marshal([]any{ch.Type, ch.APIs, ch.Bindings, ch.Settings})
+	if err != nil {
+		return "" // it is left out by all processes alike
+	}
+	return strings.Join(append(parts, string(rest)), "\x00")
 }
 
 // forget drops every mark about the given parts, and takes back what was told about

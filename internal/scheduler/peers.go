@@ -36,6 +36,7 @@ func (s *Scheduler) Hear(c realm.Cooldown, now time.Time) {
 func (s *Scheduler) SetOthers(loads map[realm.ID]realm.Load, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.others = loads
 	for id, n := range s.board.nodes {
 		n.others = loads[id]
 	}

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -81,7 +82,8 @@ type Plan struct {
 	spareUsed bool
 	static    bool // an open one was asked because nothing else was left
 
-	bound   realm.ID // the session's credential when the request began; 0: none
+	home    realm.ID // the session's credential, whatever model is asked for
+	bound   realm.ID // the session's credential for this model; 0: none
 	yielded bool     // it could not serve this request: another takes its place
 	lot     float64  // which share of a recovering upstream's requests this one is in
 
@@ -121,13 +123,14 @@ func (s *Scheduler) Begin(p *Plan, snap *realm.Snapshot, need Need, now time.Tim
 		return
 	}
 	p.bound = s.boundTo(need.Session, now)
+	p.home = p.bound
 	if p.bound != 0 && !p.offers(p.bound) {
 		// Its account does not have this model: the session has another one for it.
 		p.need.Session = need.Session.For(need.Model)
 		p.bound = s.boundTo(p.need.Session, now)
 	}
-	if need.Hard && p.bound != 0 && need.Credential == 0 {
-		p.need.Credential = p.bound
+	if need.Hard && need.Credential == 0 {
+		p.need.Credential = cmp.Or(p.bound, p.home)
 	}
 }
 
@@ -285,11 +288,18 @@ func (p *Plan) take(c choice, now time.Time) {
 	p.count(c.channel.ch)
 	p.attempt = realm.Attempt{
 		Number: p.number, Group: c.group, Channel: c.channel.ch, Endpoint: c.endpoint.ep, Credential: c.credential.cr,
-		Model: p.need.Model, Leaves: p.bound != 0 && p.bound != c.credential.cr.ID,
+		Model: p.need.Model, Leaves: p.leaves(c.credential.cr.ID),
 	}
 	if c.candidate != nil {
 		p.attempt.Model, p.attempt.Timeouts = c.candidate.Upstream(p.need.Model), c.candidate.Timeouts()
 	}
+}
+
+// leaves tells whether a credential is another than the one that made what is
+// encrypted in the request.
+func (p *Plan) leaves(credential realm.ID) bool {
+	account := cmp.Or(p.bound, p.home)
+	return account != 0 && account != credential
 }
 
 // findOut makes the attempt the one that tries whether half-open breakers may

@@ -64,6 +64,7 @@ type Scheduler struct {
 	retrying int // of them, on an attempt after their first
 	users    map[realm.ID]crowd
 	queue    queue
+	others   map[realm.ID]realm.Load // of other processes, as they said last
 }
 
 // maxRemembered bounds the marks and the sessions: names of models and of sessions

@@ -170,7 +170,7 @@ func TestWhatKeepsASession(t *testing.T) {
 			for range 5 {
 				p := r.begin(other)
 				step := p.Next(r.now)
-				if step.Kind != StepAttempt || step.Attempt.Credential.Name == home || !step.Attempt.Leaves {
+				if step.Kind != StepAttempt || step.Attempt.Credential.Name == home || tt.need == nil && !step.Attempt.Leaves {
 					t.Fatalf("while it is away the step is %+v", step)
 				}
 				r.report(p, success)
@@ -276,4 +276,66 @@ func TestASessionLeavesADisabledChannel(t *testing.T) {
 		p.Close(r.now)
 	}
 	r.idle()
+}
+
+// For a model that its account does not have, a session has another account, and
+// stays with both.
+func TestASessionOfTwoModels(t *testing.T) {
+	build := func(t *testing.T) (*rig, Need, Need, string) {
+		a := channel(1, "a", groupA, 9, 1, []string{"a1", "a2", "a3"})
+		b := channel(2, "b", groupA, 0, 1, []string{"b1", "b2", "b3", "b4"})
+		b.Bindings = []realm.Binding{{Model: "only"}}
+		r := newRig(t, a, b)
+		one := chatNeed
+		one.Session = realm.RouteKey{1}
+		two := one
+		two.Model = "only"
+		return r, one, two, r.ask(one, success)
+	}
+	r, one, two, home := build(t)
+	other := r.ask(two, success)
+	for range 10 {
+		r.got(r.ask(two, success), other)
+		r.got(r.ask(one, success), home)
+	}
+	t.Run("leaves", func(t *testing.T) {
+		r, _, two, home := build(t)
+		p := r.begin(two)
+		if step := p.Next(r.now); !step.Attempt.Leaves {
+			t.Errorf("from %s to %s: what %s has encrypted goes along", home, step.Attempt.Credential.Name, home)
+		}
+		p.Close(r.now)
+	})
+	t.Run("hard", func(t *testing.T) {
+		r, _, two, home := build(t)
+		two.Hard = true
+		if got := r.ask(two, success); got != "none" {
+			t.Errorf("only %s can serve it, and %s is asked", home, got)
+		}
+	})
+}
+
+// A channel that has gone to another group is out of its sessions' reach, and one
+// that is disabled serves nobody, not even what lives there.
+func TestASessionLeavesAChannelOfAnotherGroup(t *testing.T) {
+	chs := failingChannels()
+	chs[1].Endpoints[0].Credentials = append(chs[1].Endpoints[0].Credentials, &realm.Credential{ID: 20001, Name: "b2", Enabled: true, State: realm.CredentialOK, Weight: 1})
+	r := newRig(t, chs...)
+	need := chatNeed
+	need.Session = realm.RouteKey{1}
+	home := r.ask(need, success)
+	bound := chatNeed
+	bound.Credential = r.id(home)
+	r.publish(func(a, b *realm.Channel) {
+		a.Groups = []realm.ID{groupB}
+		b.Endpoints[0].Credentials = append(b.Endpoints[0].Credentials, &realm.Credential{ID: 20001, Name: "b2", Enabled: true, State: realm.CredentialOK, Weight: 1})
+	})
+	r.stays(need, r.ask(need, success))
+	r.got(r.ask(bound, success), "none")
+	bound.Model = "" // about an object alone
+	r.got(r.ask(bound, success), "none")
+	r.publish(func(a, _ *realm.Channel) { a.Enabled = false })
+	r.got(r.ask(bound, success), "none")
+	r.publish(nil)
+	r.got(r.ask(bound, success), home)
 }
