@@ -223,7 +223,7 @@ func TestHear(t *testing.T) {
 
 // hear has the scheduler hear a word about what it knows now.
 func (r *rig) hear(c realm.Cooldown) {
-	c.Print = r.s.board.nodes[c.ID].print()
+	c.Print = r.s.board.nodes[c.ID].fingerprint(nil)
 	r.s.Hear(c, r.now)
 }
 

@@ -139,7 +139,7 @@ func (p *Plan) fromCredential(group, credential realm.ID, now time.Time, found *
 		return choice{}
 	}
 	b := p.block(&c, now)
-	if p.may(&b, now) {
+	if p.may(&b) {
 		return c
 	}
 	found.add(&c, &b)
@@ -278,7 +278,7 @@ func (p *Plan) fromEndpoint(c choice, now time.Time) *boardCredential {
 			continue
 		}
 		c.credential = one
-		if b := p.block(&c, now); p.may(&b, now) {
+		if b := p.block(&c, now); p.may(&b) {
 			best = one
 			seen++
 		}
@@ -372,7 +372,7 @@ func (c *choice) limits(b *block, tokens int64, now time.Time) {
 
 // may tells whether a candidate may be asked at once. Of one that recovers only a
 // growing share of the requests may; which one is in it is drawn once.
-func (p *Plan) may(b *block, now time.Time) bool {
+func (p *Plan) may(b *block) bool {
 	if b.kind != blockNone {
 		return false
 	}

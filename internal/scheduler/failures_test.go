@@ -367,7 +367,7 @@ func TestWhatIsToldToOthers(t *testing.T) {
 			if !r.told[i].Until.After(r.now) {
 				t.Errorf("%s: until %v", tt.o.Cause, r.told[i].Until)
 			}
-			if got, want := r.told[i].Print, r.s.board.nodes[r.told[i].ID].print(); got != want || got == 0 {
+			if got, want := r.told[i].Print, r.s.board.nodes[r.told[i].ID].fingerprint(nil); got != want || got == 0 {
 				t.Errorf("%s: told of %d, which is %d", tt.o.Cause, got, want)
 			}
 			r.told[i].Until, r.told[i].Print = time.Time{}, 0

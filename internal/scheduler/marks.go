@@ -220,7 +220,7 @@ func (s *Scheduler) tell(k markKey, m *mark, now time.Time, d time.Duration, cau
 	}
 	m.trouble()
 	if s.o.Tell != nil {
-		m.print = m.owner.print()
+		m.print = m.owner.fingerprint(s.o.Salt)
 		s.o.Tell(realm.Cooldown{Scope: k.scope, ID: k.id, Name: k.name, Until: m.told, Cause: m.cause, Print: m.print})
 	}
 }

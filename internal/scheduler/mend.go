@@ -31,10 +31,11 @@ func (o *subject) scope() realm.Scope {
 	}
 }
 
-// print is a number that changes with all that an upstream's word depends on: a
+// fingerprint is a number that changes with all that an upstream's word depends on: a
 // key, a URL, what the channel asks. Of a key it tells nothing that could be used.
-func (n *node) print() uint32 {
+func (n *node) fingerprint(salt []byte) uint32 {
 	h := fnv.New32a()
+	_, _ = h.Write(salt)
 	write := func(text string) { _, _ = h.Write([]byte(text + "\x00")) } // a hash never fails
 	if n.about.credential != nil {
 		write(n.about.credential.APIKey.Reveal())
@@ -91,7 +92,7 @@ func (s *Scheduler) Mend(snap *realm.Snapshot, channel, credential realm.ID, now
 	for id := range ids {
 		if s.o.Tell != nil {
 			n := b.nodes[id]
-			s.o.Tell(realm.Cooldown{Scope: n.about.scope(), ID: id, Name: realm.AnyModel, Print: n.print()})
+			s.o.Tell(realm.Cooldown{Scope: n.about.scope(), ID: id, Name: realm.AnyModel, Print: n.fingerprint(s.o.Salt)})
 		}
 	}
 	s.serveAll(now)

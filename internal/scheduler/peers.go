@@ -14,7 +14,7 @@ func (s *Scheduler) Hear(c realm.Cooldown, now time.Time) {
 	if owner == nil {
 		return // not of this version of the catalogue
 	}
-	if c.Print != owner.print() {
+	if c.Print != owner.fingerprint(s.o.Salt) {
 		return // it was said of what this is no more
 	}
 	k := markKey{c.Scope, c.ID, c.Name}

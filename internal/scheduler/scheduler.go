@@ -12,6 +12,9 @@ type Options struct {
 	// Rand returns a uniform number in [0, n); math/rand/v2's IntN serves.
 	Rand   func(n int) int
 	Policy Policy
+	// Salt is the installation's: without it nobody can try out which key a
+	// fingerprint in a Cooldown is of.
+	Salt []byte
 
 	// The functions below may be nil. They are called with the scheduler locked:
 	// they must return at once and not call back.

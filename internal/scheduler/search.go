@@ -114,7 +114,7 @@ func (p *Plan) survey(group realm.ID, cand *realm.Candidate, now time.Time, foun
 					continue
 				}
 				b := p.block(&c, now)
-				if !p.may(&b, now) {
+				if !p.may(&b) {
 					found.add(&c, &b)
 				}
 			}

@@ -89,12 +89,12 @@ func (a *App) build(ctx context.Context) error {
 			ConnectTimeout: max(dialTime, cfg.Relay.Timeouts.Connect),
 		}),
 	})
-	if err := a.buildScheduler(); err != nil {
-		return err
-	}
 	secret, err := a.Settings.InstanceSecret(ctx)
 	if err != nil {
 		return fmt.Errorf("read the installation's secret: %w", err)
+	}
+	if err := a.buildScheduler(secret); err != nil {
+		return err
 	}
 	a.Gateway = gateway.New(gateway.Options{
 		Accounts:     a.Accounts,
@@ -128,7 +128,7 @@ func (a *App) build(ctx context.Context) error {
 }
 
 // buildScheduler makes the scheduler and what ties it to other processes.
-func (a *App) buildScheduler() (err error) {
+func (a *App) buildScheduler(secret []byte) (err error) {
 	relay := a.Config.Relay
 	a.health = newHealthLog(a)
 	a.Cluster, err = cluster.New(cluster.Options{
@@ -153,6 +153,7 @@ func (a *App) buildScheduler() (err error) {
 			QueueSize:    relay.Queue.Waiting,
 			QueueTime:    relay.Queue.Time,
 		},
+		Salt:     secret,
 		OutOfUse: a.health.outOfUse,
 		Note:     a.health.note,
 	}

@@ -9,15 +9,21 @@ import (
 	"realms/internal/scheduler"
 )
 
-// ChannelState and what it consists of are the scheduler's words, under names for
-// the commands: those know the server and not its parts.
+// The scheduler's words for the state of channels, under names for the commands:
+// those know the server and not its parts.
 type (
-	ChannelState    = scheduler.ChannelState
-	EndpointState   = scheduler.EndpointState
+	// ChannelState is scheduler.ChannelState.
+	ChannelState = scheduler.ChannelState
+	// EndpointState is scheduler.EndpointState.
+	EndpointState = scheduler.EndpointState
+	// CredentialState is scheduler.CredentialState.
 	CredentialState = scheduler.CredentialState
-	Mark            = scheduler.Mark
-	MarkKind        = scheduler.MarkKind
-	Share           = scheduler.Share
+	// Mark is scheduler.Mark.
+	Mark = scheduler.Mark
+	// MarkKind is scheduler.MarkKind.
+	MarkKind = scheduler.MarkKind
+	// Share is scheduler.Share.
+	Share = scheduler.Share
 )
 
 // The kinds of marks, gravest first.
