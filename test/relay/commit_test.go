@@ -179,7 +179,7 @@ func withoutUsage(chunks []string) []string {
 func TestSilentCommit(t *testing.T) {
 	t.Parallel()
 	const silent = 200 * time.Millisecond
-	w := newWorld(t, func(c *config.Config) { c.Relay.SilentCommit, c.Relay.KeepAlive = silent, 60*time.Millisecond })
+	w := newWorld(t, func(c *config.Config) { c.Relay.SilentCommit, c.Relay.KeepAlive = silent, 250*time.Millisecond })
 	var rows []func(t *testing.T)
 	for _, f := range streams {
 		for n := range held(f) + 1 {
