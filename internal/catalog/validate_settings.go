@@ -262,8 +262,11 @@ func (p *problems) bodyPath(field, path string) []string {
 
 // editable keeps edits from what Realms itself decides by.
 func (p *problems) editable(field, name string) {
-	if name == "model" || name == "stream" {
+	switch name {
+	case "model", "stream", "background":
 		p.add(field, "%q cannot be edited: Realms goes by it.", name)
+	case "store":
+		p.add(field, "%q cannot be edited: the channel's setting `store` is for it.", name)
 	}
 }
 

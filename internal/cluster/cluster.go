@@ -53,6 +53,8 @@ type Options struct {
 	// Others takes the sum of what all other processes have under way, whole each
 	// time; nil when Redis is away or nobody has anything.
 	Others func(map[realm.ID]realm.Load)
+	// Moved: another process has bound a session to another credential.
+	Moved func(realm.RouteKey, realm.ID)
 	// Changed: another process has changed the catalogue, or may have while Redis
 	// was away.
 	Changed func()
@@ -132,13 +134,14 @@ func (c *Cluster) Tell(d realm.Cooldown) {
 	c.out.tell(d)
 }
 
-// Bind says that a session is bound to a credential for a time from now. It never
-// blocks, and is written within some 50 ms.
-func (c *Cluster) Bind(key realm.RouteKey, credential realm.ID, ttl time.Duration) {
+// Bind says that a session is bound to a credential for a time from now. moved: it
+// was another's, so that those who know it hear of it. It never blocks, and is
+// written within some 50 ms.
+func (c *Cluster) Bind(key realm.RouteKey, credential realm.ID, ttl time.Duration, moved bool) {
 	if c.redis == nil || key.IsZero() || ttl <= 0 {
 		return
 	}
-	c.out.bind(key, binding{credential, time.Now().Add(ttl)})
+	c.out.bind(key, binding{credential, time.Now().Add(ttl), moved})
 }
 
 // Announce says that the catalogue has changed here. It never blocks.

@@ -18,7 +18,7 @@ import (
 func TestAlone(t *testing.T) {
 	p := start(t, "", "")
 	p.Tell(cooldown(time.Minute))
-	p.Bind(realm.RouteKey{1}, 7, time.Minute)
+	p.Bind(realm.RouteKey{1}, 7, time.Minute, false)
 	p.Announce()
 	if id, ok := p.Bound(t.Context(), realm.RouteKey{1}); ok {
 		t.Errorf("bound to %d", id)
@@ -108,7 +108,7 @@ func TestLateJoiner(t *testing.T) {
 		d.Name = fmt.Sprint(i)
 		told = append(told, d)
 		a.Tell(d)
-		a.Bind(realm.RouteKey{byte(i), byte(i >> 8), 1}, d.ID, time.Minute)
+		a.Bind(realm.RouteKey{byte(i), byte(i >> 8), 1}, d.ID, time.Minute, false)
 	}
 	short, long := cooldown(30*time.Millisecond), cooldown(30*24*time.Hour)
 	a.Tell(short)
@@ -137,7 +137,7 @@ func TestBindings(t *testing.T) {
 	a, b := connected(t, url, prefix), connected(t, url, prefix)
 	key, other := realm.RouteKey{1, 2, 3}, realm.RouteKey{3, 2, 1}
 	for _, id := range []realm.ID{7, 8} { // the last one counts
-		a.Bind(key, id, time.Minute)
+		a.Bind(key, id, time.Minute, false)
 		until(t, time.Second, "the binding", func() bool {
 			got, ok := b.Bound(t.Context(), key)
 			return ok && got == id
@@ -146,8 +146,8 @@ func TestBindings(t *testing.T) {
 	if id, ok := b.Bound(t.Context(), other); ok {
 		t.Errorf("another session is bound to %d", id)
 	}
-	a.Bind(other, 9, 100*time.Millisecond)
-	a.Bind(realm.RouteKey{}, 9, time.Minute)
+	a.Bind(other, 9, 100*time.Millisecond, false)
+	a.Bind(realm.RouteKey{}, 9, time.Minute, false)
 	a.Announce() // takes the bindings with it
 	until(t, time.Second, "its end", func() bool { _, ok := b.Bound(t.Context(), key); return ok })
 	until(t, 2*time.Second, "its end", func() bool { _, ok := b.Bound(t.Context(), other); return !ok })
@@ -317,7 +317,7 @@ func TestNeverBlocks(t *testing.T) {
 			for i := range 50000 {
 				d.ID++
 				p.Tell(d)
-				p.Bind(realm.RouteKey{1, byte(i), byte(i >> 8)}, d.ID, time.Minute)
+				p.Bind(realm.RouteKey{1, byte(i), byte(i >> 8)}, d.ID, time.Minute, false)
 				p.Announce()
 			}
 		})

@@ -146,7 +146,7 @@ func TestFaults(t *testing.T) {
 				b.await(t, cluster.StateConnected)
 				b.hears(t, told)
 				key := realm.RouteKey{byte(i), 9}
-				a.Bind(key, 7, time.Minute)
+				a.Bind(key, 7, time.Minute, false)
 				until(t, 10*time.Second, "a binding", func() bool { _, ok := b.Bound(t.Context(), key); return ok })
 				back = max(back, time.Since(began))
 			}
@@ -231,7 +231,7 @@ func TestLostReplies(t *testing.T) {
 	for i := range rounds {
 		told := cooldown(time.Minute)
 		a.Tell(told)
-		a.Bind(realm.RouteKey{byte(i), 1}, told.ID, time.Minute)
+		a.Bind(realm.RouteKey{byte(i), 1}, told.ID, time.Minute, false)
 		b.hears(t, told)
 		if got, ok := b.Bound(t.Context(), realm.RouteKey{byte(i), 1}); ok && got != told.ID {
 			t.Errorf("bound to %d, want %d", got, told.ID)

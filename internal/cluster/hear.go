@@ -43,6 +43,8 @@ func (l *link) receive(m *redis.Message) {
 		ok = l.receiveCooldown(m.Payload)
 	case c.loadChannel():
 		ok = l.receiveLoads(m.Payload)
+	case c.bindChannel():
+		ok = l.receiveMove(m.Payload)
 	case c.changedChannel():
 		if m.Payload != c.o.Process && c.o.Changed != nil {
 			c.o.Changed()
@@ -65,6 +67,14 @@ func (l *link) receiveCooldown(text string) bool {
 	}
 	l.c.o.Hear(d)
 	return true
+}
+
+func (l *link) receiveMove(text string) bool {
+	key, credential, from, ok := decodeMove(text)
+	if ok && from != l.c.o.Process && l.c.o.Moved != nil {
+		l.c.o.Moved(key, credential)
+	}
+	return ok
 }
 
 func (l *link) receiveLoads(text string) bool {

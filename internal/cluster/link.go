@@ -99,7 +99,7 @@ func (c *Cluster) connect(ctx context.Context) (*link, error) {
 }
 
 func (l *link) prove(ctx context.Context) error {
-	channels := []string{l.c.coolChannel(), l.c.loadChannel(), l.c.changedChannel()}
+	channels := []string{l.c.coolChannel(), l.c.loadChannel(), l.c.bindChannel(), l.c.changedChannel()}
 	l.sub = l.client.Subscribe(ctx)
 	if err := l.sub.Subscribe(ctx, channels...); err != nil {
 		return fmt.Errorf("subscribe: %w", err)

@@ -28,6 +28,7 @@ func topicOf(d *realm.Cooldown) topic { return topic{d.Scope, d.ID, d.Name} }
 type binding struct {
 	credential realm.ID
 	until      time.Time
+	moved      bool
 }
 
 // outbox is what waits to be written: the last word about each thing. When it is
@@ -68,6 +69,9 @@ func (o *outbox) tell(d realm.Cooldown) {
 
 func (o *outbox) bind(key realm.RouteKey, b binding) {
 	o.mu.Lock()
+	if old, ok := o.binds[key]; ok && old.credential == b.credential {
+		b.moved = b.moved || old.moved
+	}
 	dropped := !put(o.binds, key, b, maxBinds)
 	o.mu.Unlock()
 	if dropped {

@@ -21,15 +21,15 @@ func TestOutboxKeepsTheLastWord(t *testing.T) {
 	o.tell(told(1, now.Add(time.Hour)))
 	o.tell(told(2, now.Add(time.Hour)))
 	o.tell(told(3, now.Add(-time.Second)))
-	o.bind(first, binding{7, now.Add(time.Hour)})
-	o.bind(second, binding{7, now.Add(-time.Second)})
+	o.bind(first, binding{7, now.Add(time.Hour), false})
+	o.bind(second, binding{7, now.Add(-time.Second), false})
 	o.announce()
 	b := o.take()
 	if again := o.take(); !again.empty() {
 		t.Errorf("taken twice: %+v", again)
 	}
 	o.tell(told(1, time.Time{}))
-	o.bind(first, binding{8, now.Add(time.Hour)})
+	o.bind(first, binding{8, now.Add(time.Hour), false})
 	o.giveBack(b)
 	o.giveBack(batch{}) // nothing was taken, nothing is lost
 	b = o.take()
@@ -41,7 +41,7 @@ func TestOutboxKeepsTheLastWord(t *testing.T) {
 	if diff := cmp.Diff(wantTells, b.tells, cmp.AllowUnexported(topic{})); diff != "" {
 		t.Errorf("cool-downs (-want +got):\n%s", diff)
 	}
-	wantBinds := map[realm.RouteKey]binding{first: {8, now.Add(time.Hour)}}
+	wantBinds := map[realm.RouteKey]binding{first: {8, now.Add(time.Hour), false}}
 	if diff := cmp.Diff(wantBinds, b.binds, cmp.AllowUnexported(binding{})); diff != "" {
 		t.Errorf("bindings (-want +got):\n%s", diff)
 	}

@@ -89,6 +89,9 @@ func (l *link) send(ctx context.Context, b *batch) error {
 	for key, n := range b.binds {
 		if ttl := time.Until(n.until).Truncate(time.Millisecond); ttl > 0 {
 			pipe.Set(ctx, c.bindKey(key), n.credential.String(), ttl)
+			if n.moved {
+				pipe.Publish(ctx, c.bindChannel(), encodeMove(c.o.Process, key, n.credential))
+			}
 		}
 		if err := exec(ctx, pipe, writeStep); err != nil {
 			return err

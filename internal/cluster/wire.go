@@ -42,6 +42,7 @@ type loadsWire struct {
 func (c *Cluster) coolChannel() string    { return c.o.Prefix + ":cool" }
 func (c *Cluster) loadChannel() string    { return c.o.Prefix + ":load" }
 func (c *Cluster) changedChannel() string { return c.o.Prefix + ":changed" }
+func (c *Cluster) bindChannel() string    { return c.o.Prefix + ":bind" }
 func (c *Cluster) coolPrefix() string     { return c.o.Prefix + ":cool:" }
 
 // aliveKey is written to learn whether Redis takes what is written.
@@ -87,6 +88,29 @@ func decodeCooldown(text string, now time.Time) (d realm.Cooldown, from string, 
 		d.Until = now.Add(time.Duration(min(w.Millis, MaxCooldown.Milliseconds())) * time.Millisecond)
 	}
 	return d, w.From, sayable(&d)
+}
+
+// moveWire says that a session is another credential's.
+type moveWire struct {
+	From       string   `json:"from"`
+	Key        []byte   `json:"key"`
+	Credential realm.ID `json:"credential"`
+}
+
+func encodeMove(from string, key realm.RouteKey, credential realm.ID) string {
+	b, err := json.Marshal(moveWire{From: from, Key: key[:], Credential: credential})
+	if err != nil {
+		return "" // numbers and bytes can always be written
+	}
+	return string(b)
+}
+
+func decodeMove(text string) (key realm.RouteKey, credential realm.ID, from string, ok bool) {
+	var w moveWire
+	if json.Unmarshal([]byte(text), &w) != nil || w.From == "" || len(w.Key) != len(key) || w.Credential <= 0 {
+		return key, 0, "", false
+	}
+	return realm.RouteKey(w.Key), w.Credential, w.From, true
 }
 
 // blames tells whether a cause is one of ours, which are labels and columns, and

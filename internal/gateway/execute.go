@@ -35,6 +35,9 @@ func (x *exchange) execute(ctx context.Context) {
 			}
 			// One other credential was asked, and has nothing better.
 		case scheduler.StepWait, scheduler.StepQueue:
+			if x.empty != nil {
+				break // an answer is there: better none of another than a late one
+			}
 			if await(ctx, step) {
 				continue
 			}
@@ -50,11 +53,18 @@ func (x *exchange) execute(ctx context.Context) {
 // findSession asks the other processes for the account of a session that is new to
 // this one.
 func (x *exchange) findSession(ctx context.Context) {
-	key := x.need.Session
-	if key.IsZero() || x.g.o.FindSession == nil || x.g.o.Scheduler.Bound(key, time.Now()) {
+	if x.g.o.FindSession == nil {
 		return
 	}
-	if id, ok := x.g.o.FindSession(ctx, key); ok {
+	for range 2 { // the session's own account, then perhaps the one for this model
+		key, unknown := x.g.o.Scheduler.Unbound(x.snap, &x.need, time.Now())
+		if !unknown {
+			return
+		}
+		id, ok := x.g.o.FindSession(ctx, key)
+		if !ok {
+			return
+		}
 		x.g.o.Scheduler.Rebind(key, id, time.Now())
 	}
 }
@@ -83,8 +93,7 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 		return nil
 	}
 	x.learn(ex, f)
-	x.closeTry(f, begun)
-	x.report(&f.Outcome)
+	x.closeTry(f, begun, x.report(&f.Outcome))
 	if f.Outcome.Next == realm.NextStop && (x.empty == nil || f.Outcome.Cause != realm.CauseClientError) {
 		x.stop(ctx, f)
 		return nil
@@ -118,8 +127,9 @@ func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	return ex
 }
 
-// closeTry writes down how the attempt ended.
-func (x *exchange) closeTry(f *upstream.Failure, begun time.Time) {
+// closeTry writes down how the attempt ended, after which its upstream is away for
+// so long.
+func (x *exchange) closeTry(f *upstream.Failure, begun time.Time, away time.Duration) {
 	try := x.lastTry()
 	try.Duration = time.Since(begun)
 	try.Cause = f.Outcome.Cause
@@ -134,7 +144,7 @@ func (x *exchange) closeTry(f *upstream.Failure, begun time.Time) {
 	}
 	x.g.metrics.attempts.WithLabelValues(string(try.Cause)).Inc()
 	if f.Outcome.Next == realm.NextOther {
-		x.deadEnd.add(&f.Outcome)
+		x.deadEnd.add(f.Outcome.Cause, away)
 	}
 }
 

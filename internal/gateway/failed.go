@@ -22,6 +22,7 @@ func (s *stream) failed(ev sse.Event, v openai.Verdict) (*upstream.Failure, bool
 	s.seal()
 	x.noteUsage(s.state.Usage())
 	x.rec.Error = oneLine(f.Outcome.Err.Error())
+	x.spend(x.rec.Usage)
 	x.report(&f.Outcome)
 	x.finish(s.res.Status, realm.EndedFailed, f.Outcome.Cause)
 	own := operatorsOwn(f.Outcome.Cause)

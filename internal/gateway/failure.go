@@ -23,37 +23,21 @@ type deadEnd struct {
 	last     realm.Cause
 }
 
-func (d *deadEnd) add(o *realm.Outcome) {
+// add takes in an attempt that failed, and for how long its upstream is away.
+func (d *deadEnd) add(cause realm.Cause, away time.Duration) {
 	d.failures++
-	d.last = o.Cause
-	switch o.Cause {
+	d.last = cause
+	switch cause {
 	case realm.CauseModelMissing:
 		d.missing++
 	case realm.CauseAPIMissing:
 		d.pathless++
 	case realm.CauseRateLimited, realm.CauseQuota:
-		if wait := waitOf(o); d.limited == 0 || wait < d.soonest {
-			d.soonest = wait
+		if d.limited == 0 || away < d.soonest {
+			d.soonest = away
 		}
 		d.limited++
 	default:
-	}
-}
-
-// How long an upstream that names no time is taken to be limited.
-const (
-	untoldLimit = 5 * time.Second
-	untoldQuota = 10 * time.Minute
-)
-
-func waitOf(o *realm.Outcome) time.Duration {
-	switch {
-	case o.Told:
-		return o.Wait
-	case o.Cause == realm.CauseQuota:
-		return untoldQuota
-	default:
-		return untoldLimit
 	}
 }
 

@@ -93,6 +93,9 @@ func (g *Gateway) probe(ctx context.Context, snap *realm.Snapshot, ep *realm.End
 	if f != nil {
 		o = f.Outcome
 	}
+	if o.Scope == realm.ScopeChannelModel || o.Scope == realm.ScopeChannelAPI {
+		o.Scope = realm.ScopeNone // it may be the question that was wrong: nobody asked for it
+	}
 	g.metrics.probes.WithLabelValues(string(o.Cause)).Inc()
 	plan.Report(&o, time.Since(begun), time.Now())
 }

@@ -7,9 +7,9 @@ import (
 	"realms/internal/upstream"
 )
 
-// report tells the scheduler how the present attempt ended. What it was told
-// before stands.
-func (x *exchange) report(o *realm.Outcome) {
+// report tells the scheduler how the present attempt ended, and hears for how long
+// that keeps others from it. What it was told before stands.
+func (x *exchange) report(o *realm.Outcome) time.Duration {
 	if x.op.Object {
 		told := *o
 		told.Passing = false // what acts on an object is not made twice
@@ -19,7 +19,14 @@ func (x *exchange) report(o *realm.Outcome) {
 	if len(x.tries) > 0 {
 		firstByte = x.lastTry().FirstByte
 	}
-	x.plan.Report(o, firstByte, time.Now())
+	return x.plan.Report(o, firstByte, time.Now())
+}
+
+// spend tells the scheduler what the present attempt has used, where that is known.
+func (x *exchange) spend(u realm.Usage) {
+	if u.Source != realm.UsageNone {
+		x.plan.Spent(max(u.Input, 0)+max(u.Output, 0), time.Now())
+	}
 }
 
 // spoke tells the scheduler that the upstream has produced something after all,
@@ -38,9 +45,7 @@ func (x *exchange) reportEnd(rec *realm.RequestRecord) {
 	if x.plan.Number() == 0 {
 		return
 	}
-	if u := rec.Usage; u.Source != realm.UsageNone {
-		x.plan.Spent(max(u.Input, 0)+max(u.Output, 0), time.Now())
-	}
+	x.spend(rec.Usage)
 	o := ended(rec)
 	x.report(&o)
 }

@@ -14,11 +14,16 @@ var sessionHeaders = [...]string{"Session-Id", "Session_id", "Conversation_id", 
 // bytesPerToken is about how many bytes of a request make a token, for limits.
 const bytesPerToken = 4
 
+// mostEstimated bounds that: what is larger is mostly images, which make far fewer.
+const mostEstimated = 32_000
+
 // bindSession finds the session that the request belongs to. Its account is asked
 // first, so that what that has cached, or encrypted, is of use again.
 func (x *exchange) bindSession() {
 	x.need.State = x.op.Keeps && x.req.Store != nil && *x.req.Store
-	x.need.Tokens = int64(len(x.body.buf)) / bytesPerToken
+	if x.req.Form == nil {
+		x.need.Tokens = min(int64(len(x.body.buf))/bytesPerToken, mostEstimated)
+	}
 	name := x.req.RouteKey
 	for i := 0; name == "" && i < len(sessionHeaders); i++ {
 		if v := x.call.Header[sessionHeaders[i]]; len(v) > 0 {

@@ -149,27 +149,35 @@ func (s *stream) flush() bool {
 	if s.from == s.to {
 		return true
 	}
+	held, err := s.put()
+	if held {
+		return true
+	}
+	if err != nil {
+		s.gone()
+		return false
+	}
+	return true
+}
+
+// put writes the range or puts it aside.
+func (s *stream) put() (held bool, err error) {
 	s.x.mu.Lock()
+	defer s.x.mu.Unlock()
 	p := s.sc.Bytes(s.from, s.to)
 	s.from = s.to
 	s.at.Point = s.state.Point()
 	mayHold := s.events <= heldEvents && len(s.held)+len(p) <= heldBytes || s.closed // given up: all of it is kept
 	if !s.x.committed && !s.output && mayHold {
 		s.held = append(s.held, p...)
-		s.x.mu.Unlock()
-		return true
+		return true, nil
 	}
 	s.remember() // before the client can ask for it
-	err := s.send(p)
+	err = s.send(p)
 	if s.partEnds {
 		s.partEnds, s.midEvent = false, false
 	}
-	s.x.mu.Unlock()
-	if err != nil {
-		s.gone()
-		return false
-	}
-	return true
+	return false, err
 }
 
 // gone ends the stream of a client that does not take its bytes.

@@ -392,7 +392,7 @@ func TestStateShowsShares(t *testing.T) {
 		cr := r.s.State(r.snap, r.now)[0].Endpoints[0].Credentials[0]
 		return [2]Share{cr.Last5, cr.Last60}
 	}
-	want := [2]Share{{3, 3, 400}, {5, 4, 325}}
+	want := [2]Share{{2, 2, 350}, {4, 3, 266}}
 	if diff := cmp.Diff(want, look()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -402,7 +402,7 @@ func TestStateShowsShares(t *testing.T) {
 		t.Errorf("five minutes later (-want +got):\n%s", diff)
 	}
 	r.pass(25 * time.Minute)
-	if diff := cmp.Diff([2]Share{{}, {3, 3, 400}}, look()); diff != "" {
+	if diff := cmp.Diff([2]Share{{}, {2, 2, 350}}, look()); diff != "" {
 		t.Errorf("half an hour later (-want +got):\n%s", diff)
 	}
 	r.pass(2 * time.Hour)

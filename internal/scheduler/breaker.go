@@ -11,6 +11,7 @@ const (
 	rampTime       = 10 * time.Second
 	rampLeast      = 0.05 // of its requests, at the very first
 	historyTime    = time.Minute
+	probeMost      = 10 * time.Second // the longest that one request alone finds out
 )
 
 // openTimes are how long it stays open: the first time, the second in a row, and
@@ -20,8 +21,8 @@ var openTimes = [...]time.Duration{10 * time.Second, 20 * time.Second, 30 * time
 // breaker guesses, from results, whether an upstream can serve. Its zero value is
 // closed and has seen nothing.
 type breaker struct {
-	isOpen  bool // or half-open, once until has passed
-	probing bool // half-open, and one request is finding out
+	isOpen  bool      // or half-open, once until has passed
+	probing time.Time // half-open, and since then one request is finding out
 	opened  time.Time
 	until   time.Time
 	closed  time.Time // when it closed last; zero: it never opened
@@ -33,13 +34,17 @@ type breaker struct {
 // results counts in half failures, so that a light one weighs half.
 type results struct {
 	slots [6]struct{ all, bad int32 } // of ten seconds each
-	last  int64                       // the slot of the latest, counted from the zero time
+	epoch time.Time                   // of the first: a clock that is set does not matter
+	last  int64                       // the slot of the latest, counted from there
 }
 
 const bucketTime = resultsWindow / 6
 
 func (r *results) move(now time.Time) int {
-	at := now.UnixNano() / int64(bucketTime)
+	if r.epoch.IsZero() {
+		r.epoch = now
+	}
+	at := int64(now.Sub(r.epoch) / bucketTime)
 	for n := min(at-r.last, int64(len(r.slots))); n > 0; n-- {
 		r.slots[(at-n+1)%int64(len(r.slots))] = struct{ all, bad int32 }{}
 	}
@@ -72,13 +77,19 @@ func (b *breaker) blocks(now time.Time) (until time.Time, blocked bool) {
 	case now.Before(b.until):
 		return b.until, true
 	default:
-		return now, b.probing // one finds out; the others pass by
+		return now, b.finding(now) // one finds out; the others pass by
 	}
 }
 
 // halfOpen tells whether the next request would find out.
 func (b *breaker) halfOpen(now time.Time) bool {
-	return b.isOpen && !now.Before(b.until) && !b.probing
+	return b.isOpen && !now.Before(b.until) && !b.finding(now)
+}
+
+// finding tells whether a request is finding out. One that takes very long keeps
+// no other from it.
+func (b *breaker) finding(now time.Time) bool {
+	return !b.probing.IsZero() && now.Sub(b.probing) < probeMost
 }
 
 // failed notes a failure, in halves; began is the attempt's. It tells whether the
@@ -108,17 +119,22 @@ func (b *breaker) failed(now, began time.Time, halves int32, probe bool, spread 
 	return true
 }
 
-// worked notes that an attempt was answered; began is the attempt's. It tells
-// whether the breaker has closed by it: an attempt from before it opened says
-// nothing of now.
-func (b *breaker) worked(now, began time.Time) bool {
-	b.row = 0
+// answered notes that an answer has begun, however it may end; began is the
+// attempt's. It tells whether the breaker has closed by it: an attempt from before
+// it opened says nothing of now.
+func (b *breaker) answered(now, began time.Time) bool {
 	if !b.isOpen || began.Before(b.opened) {
 		return false
 	}
 	b.isOpen, b.closed = false, now
-	b.results = results{}
+	b.row, b.results = 0, results{}
 	return true
+}
+
+// worked notes an answer that was good to its end.
+func (b *breaker) worked(now time.Time) {
+	b.row = 0
+	b.results.add(now, 0)
 }
 
 // ramp is the share of its requests that something gets back after it was out of

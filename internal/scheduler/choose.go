@@ -8,19 +8,16 @@ import (
 	"realms/internal/realm"
 )
 
-// How far the choice looks before it goes through everything.
-const (
-	draws  = 8  // among the channels of a tier
-	exact  = 16 // endpoints or credentials: as many are all compared by their load
-	sample = 8  // as many of more, drawn at random
-	// behind is by how many requests something may lag its peers: what was away does
-	// not get all of them until it has caught up.
-	behind = 4
-)
+// draws is how often a channel of a tier is drawn before all are looked at.
+const draws = 8
 
 // choose finds the next attempt, or what to wait for: what may be asked now, else
 // an upstream's own time, or what failed by a fault that may have passed.
 func (p *Plan) choose(now time.Time) Step {
+	if p.starved && !p.mayRetry() {
+		p.spent = BudgetRetries
+		return p.wait(now, retryPause) // no use in looking
+	}
 	var found survey
 	c, static := p.pick(now, &found)
 	switch {
@@ -29,7 +26,7 @@ func (p *Plan) choose(now time.Time) Step {
 		p.static = p.static || static && step.Kind == StepAttempt
 		return step
 	case found.full+found.fullOpen > 0 && p.mayQueue():
-		return p.enqueue(found.channels, now)
+		return p.enqueue(&found, now)
 	default:
 		return p.later(&found, now)
 	}
@@ -61,7 +58,7 @@ func (p *Plan) pick(now time.Time, found *survey) (c choice, static bool) {
 // ask makes a choice the next attempt, unless too many requests are on a retry.
 func (p *Plan) ask(c choice, now time.Time) Step {
 	p.leaveQueue()
-	if p.number > 0 && !p.mayRetry() {
+	if p.starved = p.number > 0 && !p.mayRetry(); p.starved {
 		p.spent = BudgetRetries
 		return p.wait(now, retryPause)
 	}
@@ -84,7 +81,15 @@ func (p *Plan) later(found *survey, now time.Time) Step {
 	if told.IsZero() {
 		return Step{}
 	}
-	return p.wait(now, told.Sub(now))
+	// A little apart, so that those who wait for the same do not come together.
+	d := told.Sub(now)
+	return p.wait(now, min(d+p.spread(d/10), max(d, p.s.o.Policy.MaxWait-p.waited)))
+}
+
+// spread is a random part of a time.
+func (p *Plan) spread(d time.Duration) time.Duration {
+	const fine = 1 << 10
+	return d * time.Duration(p.s.o.Rand(fine)) / fine
 }
 
 // spareLeft tells whether the last resort is still there: what failed by a passing
@@ -161,8 +166,9 @@ func (p *Plan) fromSession(group realm.ID, route *realm.Route, now time.Time) ch
 	}
 	cand := candidateOf(route, at.channel.ch)
 	if cand == nil || !p.mayAsk(at.channel.ch) {
-		// Not for this request: the session keeps it for others, if it may have it.
-		p.yielded = p.yielded || !at.channel.ch.Enabled || !p.reaches(at.channel.ch)
+		// Not for this request: the session keeps it for others, unless the group that
+		// comes before its own can serve again.
+		p.yielded = p.yielded || !at.channel.ch.Enabled || !slices.Contains(at.channel.ch.Groups, group)
 		return choice{}
 	}
 	c := choice{group, cand, at.channel, at.endpoint, at.credential}
@@ -284,74 +290,6 @@ func (p *Plan) fromEndpoint(c choice, now time.Time) *boardCredential {
 		}
 	}
 	return best
-}
-
-// walk goes over a list of endpoints or credentials, from a random one on. Of a
-// long one it draws a few; only if none of these may be asked, it goes on to all.
-type walk struct {
-	size, start int
-	drawn       int // at most
-	steps       int
-}
-
-func (p *Plan) walk(size int) walk {
-	w := walk{size: size}
-	if size > exact {
-		w.drawn = 2 * sample
-	} else if size > 1 {
-		w.start = p.s.o.Rand(size)
-	}
-	return w
-}
-
-// more tells whether to look further, where as many as seen could be compared.
-func (w *walk) more(seen int) bool {
-	switch {
-	case w.steps < w.drawn:
-		return seen < sample
-	case w.drawn > 0 && seen > 0:
-		return false
-	default:
-		return w.steps < w.drawn+w.size
-	}
-}
-
-// next is where to look.
-func (w *walk) next(p *Plan) int {
-	w.steps++
-	if w.steps <= w.drawn {
-		return p.s.o.Rand(w.size)
-	}
-	return (w.start + w.steps - 1) % w.size
-}
-
-// lighter compares two by what they have under way for their weight, then by whose
-// turn it is. Weight 0 is for when nothing else is left.
-func lighter(a *node, weightA int, b *node, weightB int, clock float64) bool {
-	if (weightA == 0) != (weightB == 0) {
-		return weightB == 0
-	}
-	if x, y := a.inFlight*max(weightB, 1), b.inFlight*max(weightA, 1); x != y {
-		return x < y
-	}
-	return a.next(weightA, clock) < b.next(weightB, clock)
-}
-
-// next is when the node's turn is, by its parent's clock.
-func (n *node) next(weight int, clock float64) float64 {
-	return max(n.turn, clock-behind/float64(max(weight, 1)))
-}
-
-// advance moves the turns of what was chosen.
-func (c *choice) advance() {
-	c.endpoint.node.advance(c.endpoint.weight, c.channel.node)
-	c.credential.node.advance(c.credential.cr.Weight, c.endpoint.node)
-}
-
-func (n *node) advance(weight int, parent *node) {
-	n.turn = n.next(weight, parent.clock)
-	parent.clock = max(parent.clock, n.turn)
-	n.turn += 1 / float64(max(weight, 1))
 }
 
 // block is all that keeps a candidate from being asked now.

@@ -1,104 +1,47 @@
 package scheduler
 
 import (
-	"slices"
 	"time"
 
 	"realms/internal/realm"
 )
 
-// binding is the credential that serves a session.
-type binding struct {
-	credential realm.ID
-	until      time.Time
-}
-
-// StickyTime is how long a session stays with its account after it was served.
-const StickyTime = 30 * time.Minute
-
-// boundTo is the session's credential; 0: none.
-func (s *Scheduler) boundTo(key realm.RouteKey, now time.Time) realm.ID {
-	if b, ok := s.bindings.get(key); ok && now.Before(b.until) {
-		return b.credential
-	}
-	return 0
-}
-
-// offers tells whether a credential's channel has what the request asks for. One
-// that is gone or may not be used is not asked that.
-func (p *Plan) offers(credential realm.ID) bool {
-	at, ok := p.board.credentials[credential]
-	if !ok || !at.channel.ch.Enabled || !p.reaches(at.channel.ch) {
-		return true
-	}
-	return p.mayAsk(at.channel.ch) && slices.ContainsFunc(p.need.Groups, func(g realm.ID) bool {
-		return p.candidate(g, at.channel.ch) != nil
-	})
-}
-
-// Bound tells whether a session's account is known here.
-func (s *Scheduler) Bound(key realm.RouteKey, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.boundTo(key, now) != 0
-}
-
-// Rebind takes in what another process knows of a session.
-func (s *Scheduler) Rebind(key realm.RouteKey, credential realm.ID, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.bindings.put(key, binding{credential, now.Add(StickyTime)})
-}
-
-// bind gives the session to the credential that has just served it. One that is
-// only too busy, or that does not offer this request's model, keeps it.
-func (p *Plan) bind(now time.Time) {
-	key := p.need.Session
-	if key.IsZero() || !p.now.ok() {
-		return
-	}
-	id := p.now.credential.cr.ID
-	if p.bound != 0 && p.bound != id && !p.yielded {
-		return
-	}
-	p.s.bindings.put(key, binding{id, now.Add(StickyTime)})
-	if p.s.o.Bind != nil {
-		p.s.o.Bind(key, id)
-	}
-}
-
-// Committed tells that the present attempt's answer has begun, after firstByte.
-// What an upstream can do is known from here on, however long the answer takes.
+// Committed tells that the present attempt's answer has begun. What an upstream can do is known from here on, however long the answer takes.
 func (p *Plan) Committed(now time.Time) {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
 	if !p.held {
 		return
 	}
+	p.spoke = true
 	p.closeBreakers(now)
 	p.bind(now)
-	for _, m := range p.probes {
-		m.breaker.probing = false
-	}
-	p.probes = p.probes[:0]
+	p.endProbes()
 }
 
 // Report tells how the present attempt ended, and gives its slot back. firstByte
-// is 0 where no answer came.
-func (p *Plan) Report(o *realm.Outcome, firstByte time.Duration, now time.Time) {
+// is 0 where no answer came. What comes back is for how long the upstream's word
+// keeps requests away.
+func (p *Plan) Report(o *realm.Outcome, firstByte time.Duration, now time.Time) (away time.Duration) {
 	p.s.mu.Lock()
 	defer p.s.mu.Unlock()
 	if !p.held {
-		return
+		return 0
 	}
 	p.learn(o, now)
 	p.note(o, firstByte, now)
-	if o.Cause != realm.CauseOK && o.Cause != realm.CauseEmpty {
-		p.correct(-p.need.Tokens, now) // it has used none
+	if !p.spoke && o.Cause != realm.CauseOK && o.Cause != realm.CauseEmpty {
+		p.correct(-p.counted, now) // it has used none
 	}
 	if !p.again { // or it keeps its slot for one more
 		p.release(now)
 	}
+	if k, owner := p.now.key(o.Scope, &p.need); owner != nil {
+		if m, ok := p.s.marks.get(k); ok {
+			away = max(m.told.Sub(now), 0)
+		}
+	}
+	return away
 }
 
 // learn takes in what the outcome says of channels, endpoints and credentials, and
@@ -135,7 +78,7 @@ func (p *Plan) worked(now time.Time) {
 	p.closeBreakers(now)
 	for _, scope := range [...]realm.Scope{realm.ScopeEndpoint, realm.ScopeEndpointModel} {
 		k, owner := p.now.key(scope, &p.need)
-		p.s.mark(k, owner).breaker.results.add(now, 0)
+		p.s.mark(k, owner).breaker.worked(now)
 	}
 	for _, scope := range [...]realm.Scope{realm.ScopeCredential, realm.ScopeCredentialModel} {
 		k, _ := p.now.key(scope, &p.need)
@@ -151,7 +94,7 @@ func (p *Plan) closeBreakers(now time.Time) {
 
 func (p *Plan) closeBreaker(scope realm.Scope, now time.Time) {
 	k, _ := p.now.key(scope, &p.need)
-	if m, ok := p.s.marks.get(k); ok && m.breaker.worked(now, p.began) {
+	if m, ok := p.s.marks.get(k); ok && m.breaker.answered(now, p.began) {
 		p.s.event(Event{Kind: MarkRecovering, Endpoint: k.id, Model: k.name, Cause: m.failure})
 	}
 }
@@ -174,8 +117,8 @@ func (p *Plan) blame(o *realm.Outcome, now time.Time) {
 		s.tell(k, m, now, d, o.Cause)
 	case realm.CauseQuota:
 		d := o.Wait
-		if !o.Told {
-			d = m.strike(now, p.began, quotaLeast, quotaMost)
+		if !o.Told || d < quotaLeast {
+			d = max(d, m.strike(now, p.began, quotaLeast, quotaMost)) // no account is filled up in a moment
 		}
 		s.tell(k, m, now, d, o.Cause)
 	case realm.CauseAuth:
@@ -187,6 +130,13 @@ func (p *Plan) blame(o *realm.Outcome, now time.Time) {
 	case realm.CauseModelMissing:
 		s.tell(k, m, now, missingTime, o.Cause)
 	case realm.CauseAPIMissing:
+		if o.Told {
+			s.tell(k, m, now, o.Wait, o.Cause)
+			break
+		}
+		if !m.forever {
+			s.event(Event{Kind: MarkTold, Channel: k.id, Model: k.name, Cause: o.Cause})
+		}
 		m.forever, m.cause, m.set = true, o.Cause, now
 		m.trouble()
 	default:
@@ -275,9 +225,9 @@ func served(o *realm.Outcome) bool {
 
 // note counts the attempt for operators.
 func (p *Plan) note(o *realm.Outcome, firstByte time.Duration, now time.Time) {
-	ok := served(o) || o.Light
+	ok := o.Cause == realm.CauseOK || o.Light
 	if !ok && o.Scope == realm.ScopeNone {
-		return
+		return // it says nothing of the upstream
 	}
 	n := p.now.credential.node
 	if n.shares == nil {

@@ -67,7 +67,7 @@ func TestSessionsAreBounded(t *testing.T) {
 		t.Errorf("%d sessions are remembered, %d are allowed", n, maxRemembered)
 	}
 	for i, want := range map[int]bool{0: true, 1: false, 500: false, maxRemembered + 999: true} {
-		if got := r.s.Bound(key(i), r.now); got != want {
+		if got := r.s.boundTo(key(i), r.now) != 0; got != want {
 			t.Errorf("session %d is bound: %v, want %v", i, got, want)
 		}
 	}

@@ -2,7 +2,6 @@ package scheduler
 
 import (
 	"cmp"
-	"slices"
 	"time"
 
 	"realms/internal/realm"
@@ -68,6 +67,8 @@ type Plan struct {
 	attempt realm.Attempt
 	began   time.Time
 	probes  []*mark // that the attempt finds out about
+	counted int64   // tokens that it is taken to have used
+	spoke   bool    // its answer has begun: what was counted stays
 	retry   bool    // it counts as a retry
 	again   bool    // the outcome asked for the same credential once more
 
@@ -90,6 +91,7 @@ type Plan struct {
 	waited  time.Duration // for an upstream's time to come
 	since   time.Time     // when the present wait began; zero: none
 	queued  *waiter       // nil: not in the queue
+	starved bool          // of retries, when it looked last
 	spent   Budget        // which one ended it, or keeps it waiting
 	crowded bool          // the queue was full, or took too long
 }
@@ -184,13 +186,14 @@ func (p *Plan) mayRepeat(now time.Time) bool {
 	p.lend(-1)
 	defer p.lend(1)
 	b := p.block(&p.now, now)
-	return b.kind < blockRate
+	return b.kind < blockRate && !p.full(p.now.channel.ch)
 }
 
 // repeat makes the same attempt once more in the slot it has.
 func (p *Plan) repeat(now time.Time) {
 	p.number++
 	p.attempt.Number, p.began = p.number, now
+	p.count(p.now.channel.ch)
 	p.ration(now)
 }
 
@@ -203,9 +206,10 @@ func (p *Plan) lend(n int) {
 
 // ration counts an attempt against the limits of a minute.
 func (p *Plan) ration(now time.Time) {
+	p.counted, p.spoke = p.need.Tokens, false
 	for _, n := range [...]*node{p.now.channel.node, p.now.credential.node} {
 		if n.rates != nil {
-			n.rates.add(now, 1, p.need.Tokens)
+			n.rates.add(now, 1, p.counted)
 		}
 	}
 }
@@ -267,121 +271,6 @@ func (p *Plan) endWait(now time.Time) {
 	if !p.since.IsZero() {
 		p.waited += now.Sub(p.since)
 		p.since = time.Time{}
-	}
-}
-
-// take makes a choice the present attempt, with all that it holds.
-func (p *Plan) take(c choice, now time.Time) {
-	s := p.s
-	p.number++
-	p.now, p.held, p.began = c, true, now
-	p.retry = p.retry && p.number > 1
-	if p.retry {
-		s.retrying++
-	}
-	p.lend(1)
-	p.ration(now)
-	s.count(p.need.User, 1, 0)
-	c.advance()
-	p.findOut(now)
-	p.tried = append(p.tried, c.credential.cr.ID)
-	p.count(c.channel.ch)
-	p.attempt = realm.Attempt{
-		Number: p.number, Group: c.group, Channel: c.channel.ch, Endpoint: c.endpoint.ep, Credential: c.credential.cr,
-		Model: p.need.Model, Leaves: p.leaves(c.credential.cr.ID),
-	}
-	if c.candidate != nil {
-		p.attempt.Model, p.attempt.Timeouts = c.candidate.Upstream(p.need.Model), c.candidate.Timeouts()
-	}
-}
-
-// leaves tells whether a credential is another than the one that made what is
-// encrypted in the request.
-func (p *Plan) leaves(credential realm.ID) bool {
-	account := cmp.Or(p.bound, p.home)
-	return account != 0 && account != credential
-}
-
-// findOut makes the attempt the one that tries whether half-open breakers may
-// close.
-func (p *Plan) findOut(now time.Time) {
-	p.probes = p.probes[:0]
-	if p.now.endpoint.node.marks == 0 {
-		return
-	}
-	for _, scope := range [...]realm.Scope{realm.ScopeEndpoint, realm.ScopeEndpointModel} {
-		k, _ := p.now.key(scope, &p.need)
-		if m, ok := p.s.marks.get(k); ok && m.breaker.halfOpen(now) {
-			m.breaker.probing = true
-			p.probes = append(p.probes, m)
-		}
-	}
-}
-
-func (p *Plan) count(ch *realm.Channel) {
-	if ch.Settings.Attempts == 0 {
-		return
-	}
-	for i := range p.taken {
-		if p.taken[i].channel == ch.ID {
-			p.taken[i].count++
-			return
-		}
-	}
-	p.taken = append(p.taken, tally{ch.ID, 1})
-}
-
-// full tells whether the channel has had all the attempts of a request that its
-// settings allow.
-func (p *Plan) full(ch *realm.Channel) bool {
-	if ch.Settings.Attempts == 0 {
-		return false
-	}
-	i := slices.IndexFunc(p.taken, func(t tally) bool { return t.channel == ch.ID })
-	return i >= 0 && p.taken[i].count >= ch.Settings.Attempts
-}
-
-// release gives the present attempt's slot back, and to whoever waits for it.
-func (p *Plan) release(now time.Time) {
-	if !p.held {
-		return
-	}
-	s := p.s
-	p.held = false
-	p.lend(-1)
-	s.count(p.need.User, -1, 0)
-	for _, m := range p.probes {
-		m.breaker.probing = false
-	}
-	p.probes = p.probes[:0]
-	if p.retry {
-		p.retry = false
-		s.retrying--
-	}
-	s.serve(p.now.channel.node.id, now)
-}
-
-// Spent corrects the estimate of the present attempt's tokens, before Report.
-func (p *Plan) Spent(tokens int64, now time.Time) {
-	p.s.mu.Lock()
-	defer p.s.mu.Unlock()
-	if p.held {
-		p.correct(tokens-p.need.Tokens, now)
-	}
-}
-
-// correct changes the estimate of the present attempt's tokens. What is given back
-// is, where it was taken, or it would be a credit later.
-func (p *Plan) correct(tokens int64, now time.Time) {
-	for _, n := range [...]*node{p.now.channel.node, p.now.credential.node} {
-		if n.rates == nil || tokens == 0 {
-			continue
-		}
-		if tokens > 0 {
-			n.rates.add(now, 0, tokens)
-		} else {
-			n.rates.giveBack(p.began, -tokens, now)
-		}
 	}
 }
 

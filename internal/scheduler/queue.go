@@ -36,9 +36,10 @@ func (p *Plan) mayQueue() bool {
 	return true
 }
 
-// enqueue has the request wait for its turn at the slots of some channels, for
-// what is left of its time.
-func (p *Plan) enqueue(channels []realm.ID, now time.Time) Step {
+// enqueue has the request wait for its turn at the slots that were found taken, for
+// what is left of its time, or until something else is free. It keeps its place
+// when it asks again.
+func (p *Plan) enqueue(found *survey, now time.Time) Step {
 	w := p.queued
 	if w == nil {
 		w = &waiter{plan: p, since: now, turn: make(chan struct{})}
@@ -46,15 +47,24 @@ func (p *Plan) enqueue(channels []realm.ID, now time.Time) Step {
 		p.s.queue.waiting = append(p.s.queue.waiting, w)
 		p.s.count(p.need.User, 0, 1)
 	}
-	w.channels = channels
+	w.channels = found.channels
 	left := p.s.o.Policy.QueueTime - now.Sub(w.since)
 	if left <= 0 {
 		p.leaveQueue()
 		p.crowded = true
 		return p.choose(now) // what is left without the queue
 	}
+	if !found.soonest.IsZero() {
+		left = min(left, found.soonest.Sub(now)) // something else is free by then
+	}
+	if p.number > 0 {
+		left = min(left, queueLook) // its share of retries, which no slot announces
+	}
 	return Step{Kind: StepQueue, Wait: p.within(left, now), Turn: w.turn}
 }
+
+// queueLook is how often a request on a retry looks again by itself.
+const queueLook = 250 * time.Millisecond
 
 // leaveQueue ends the wait for a turn.
 func (p *Plan) leaveQueue() {

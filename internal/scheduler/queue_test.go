@@ -251,7 +251,7 @@ func TestTheQueueStartsNothingAfterTheFailoverTime(t *testing.T) {
 	if step := blocker.Next(r.now); step.Kind != StepAttempt {
 		t.Fatalf("the third credential is not free: %+v", step)
 	}
-	r.want(p, "queue 2s")   // no longer than it may begin an attempt
+	r.want(p, "queue 250ms") // it looks again soon, for its share of retries
 	r.pass(5 * time.Second) // 33 s after its start
 	blocker.Close(r.now)
 	if p.held {
@@ -277,7 +277,7 @@ func TestTheQueueKeepsTheShareOfRetries(t *testing.T) {
 		p := r.begin(Need{User: 2 + realm.ID(i), Groups: chatNeed.Groups, Model: "m", API: realm.APIChat})
 		r.next(p)
 		r.report(p, refusal) // the channel takes one attempt of each
-		r.want(p, "queue 10s")
+		r.want(p, "queue 250ms")
 		plans = append(plans, p)
 	}
 	for _, p := range blockers {

@@ -39,7 +39,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	s := New(Options{
 		Rand: rand.IntN, Policy: pol,
 		Tell:     func(c realm.Cooldown) { word.Store(&c) },
-		Bind:     func(realm.RouteKey, realm.ID) { notes.Add(1) },
+		Bind:     func(realm.RouteKey, realm.ID, bool) { notes.Add(1) },
 		OutOfUse: func(*realm.Credential, string) { notes.Add(1) },
 		Note:     func(Event) { notes.Add(1) },
 	})
@@ -148,7 +148,7 @@ func disturb(ctx context.Context, s *Scheduler, snap *atomic.Pointer[realm.Snaps
 			s.Loads(now)
 		case 5:
 			s.Rebind(realm.RouteKey{byte(rng.IntN(20))}, id(), now)
-			s.Bound(realm.RouteKey{1}, now)
+			s.known(realm.RouteKey{1}, now)
 		case 6:
 			s.State(crowded(0), now) // of an older catalogue
 		}

@@ -10,7 +10,8 @@ import (
 type rates struct {
 	limits   realm.Limits
 	slots    [61]rateSlot // of a second each: the present one has just begun
-	last     int64        // the second of the latest
+	epoch    time.Time    // of the first: a clock that is set does not matter
+	last     int64        // the second of the latest, counted from there
 	requests int          // of all slots
 	tokens   int64
 }
@@ -20,8 +21,15 @@ type rateSlot struct {
 	tokens   int64
 }
 
+func (r *rates) second(now time.Time) int64 {
+	if r.epoch.IsZero() {
+		r.epoch = now
+	}
+	return int64(now.Sub(r.epoch) / time.Second)
+}
+
 func (r *rates) move(now time.Time) *rateSlot {
-	at := now.Unix()
+	at := r.second(now)
 	for n := min(at-r.last, int64(len(r.slots))); n > 0; n-- {
 		s := &r.slots[(at-n+1)%int64(len(r.slots))]
 		r.requests -= s.requests
@@ -44,8 +52,8 @@ func (r *rates) add(now time.Time, requests int, tokens int64) {
 // giveBack takes tokens off the second in which they were added, while it counts.
 func (r *rates) giveBack(added time.Time, tokens int64, now time.Time) {
 	r.move(now)
-	at := added.Unix()
-	if at > r.last || r.last-at >= int64(len(r.slots)) {
+	at := r.second(added)
+	if at < 0 || at > r.last || r.last-at >= int64(len(r.slots)) {
 		return
 	}
 	s := &r.slots[at%int64(len(r.slots))]
@@ -89,10 +97,15 @@ func (r *rates) free(of func(*rateSlot) int64, over int64) time.Time {
 	for age := size - 1; age >= 0; age-- {
 		s := &r.slots[(r.last-age+size)%size]
 		if over -= of(s); over <= 0 {
-			return time.Unix(min(r.last-age+size, r.last+soon), 0)
+			return r.at(min(r.last-age+size, r.last+soon))
 		}
 	}
-	return time.Unix(r.last+1, 0)
+	return r.at(r.last + 1)
+}
+
+// at is when a second begins.
+func (r *rates) at(second int64) time.Time {
+	return r.epoch.Add(time.Duration(second) * time.Second)
 }
 
 // shares count how a credential's attempts of the last hour went, by minutes.
@@ -101,11 +114,15 @@ type shares struct {
 		attempts, succeeded int32
 		firstByte           time.Duration // of the succeeded, added up
 	}
-	last int64 // the minute of the latest
+	epoch time.Time // of the first: a clock that is set does not matter
+	last  int64     // the minute of the latest, counted from there
 }
 
 func (h *shares) move(now time.Time) int {
-	at := now.Unix() / 60
+	if h.epoch.IsZero() {
+		h.epoch = now
+	}
+	at := int64(now.Sub(h.epoch) / time.Minute)
 	for n := min(at-h.last, int64(len(h.slots))); n > 0; n-- {
 		h.slots[(at-n+1)%int64(len(h.slots))] = struct {
 			attempts, succeeded int32

@@ -36,7 +36,7 @@ func newRigWith(t *testing.T, pol Policy, random func(int) int, channels ...*rea
 	r.s = New(Options{
 		Rand: random, Policy: pol,
 		Tell:     func(c realm.Cooldown) { r.told = append(r.told, c) },
-		Bind:     func(_ realm.RouteKey, id realm.ID) { r.bound = append(r.bound, id) },
+		Bind:     func(_ realm.RouteKey, id realm.ID, _ bool) { r.bound = append(r.bound, id) },
 		OutOfUse: func(cr *realm.Credential, reason string) { r.out = append(r.out, cr.Name+": "+reason) },
 		Note:     func(e Event) { r.events = append(r.events, e) },
 	})
@@ -119,7 +119,7 @@ func leftovers(s *Scheduler) string {
 	}
 	counts := map[*node]int{}
 	s.marks.all(func(k markKey, m *mark) {
-		if m.breaker.probing {
+		if !m.breaker.probing.IsZero() {
 			left += fmt.Sprintf("%v is being probed; ", k)
 		}
 		if m.troubled {
@@ -157,4 +157,11 @@ func toldFor(d time.Duration) realm.Outcome {
 	o := limited
 	o.Told, o.Wait, o.Passing = true, d, d <= time.Minute
 	return o
+}
+
+// known tells whether a session's account is known.
+func (s *Scheduler) known(key realm.RouteKey, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.boundTo(key, now) != 0
 }

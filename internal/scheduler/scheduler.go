@@ -21,11 +21,12 @@ type Options struct {
 
 	// Tell hears what an upstream has said, for other processes.
 	Tell func(realm.Cooldown)
-	// Bind hears that a session belongs to a credential from now on.
-	Bind func(realm.RouteKey, realm.ID)
+	// Bind hears that a session belongs to a credential from now on, or still;
+	// moved: it was another's.
+	Bind func(key realm.RouteKey, credential realm.ID, moved bool)
 	// OutOfUse hears that a credential is refused for good.
 	OutOfUse func(cr *realm.Credential, reason string)
-	// Note hears of a breaker that opens or closes, for the log.
+	// Note hears of changes of health, for the log.
 	Note func(Event)
 }
 
@@ -41,11 +42,14 @@ type Policy struct {
 	QueueTime  time.Duration // that each may wait
 }
 
-// Event is a breaker's change, for operators.
+// Event is a change of health, for operators.
 type Event struct {
-	Kind     MarkKind // MarkOpen, or MarkRecovering when it has closed
-	Endpoint realm.ID
-	Model    string // empty: the whole endpoint
+	// Kind is MarkOpen, MarkRecovering of a breaker that has closed, or MarkTold of
+	// a channel that turns out not to have an API.
+	Kind     MarkKind
+	Endpoint realm.ID // 0: of the channel
+	Channel  realm.ID // 0: of the endpoint
+	Model    string   // or API; empty: the whole endpoint
 	Cause    realm.Cause
 	For      time.Duration // MarkOpen: how long
 }

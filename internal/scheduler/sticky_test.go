@@ -59,7 +59,7 @@ func TestASessionStays(t *testing.T) {
 		t.Errorf("fifty sessions are served by %v alone", got)
 	}
 	r.pass(30 * time.Minute)
-	if r.s.Bound(need.Session, r.now) {
+	if r.s.known(need.Session, r.now) {
 		t.Error("it is bound for longer than its time")
 	}
 	got = map[string]bool{}
@@ -193,13 +193,13 @@ func TestWhatNeitherBindsNorYields(t *testing.T) {
 	fresh.Session = realm.RouteKey{99}
 	r.ask(fresh, clientErr)
 	r.ask(fresh, overload)
-	if r.s.Bound(fresh.Session, r.now) {
+	if r.s.known(fresh.Session, r.now) {
 		t.Error("an attempt that served nothing has bound a session")
 	}
 	p := r.begin(fresh)
 	r.next(p)
 	p.Committed(r.now)
-	if !r.s.Bound(fresh.Session, r.now) {
+	if !r.s.known(fresh.Session, r.now) {
 		t.Error("an answer that has begun has not bound its session")
 	}
 	p.Close(r.now)
@@ -231,12 +231,12 @@ func TestRebind(t *testing.T) {
 	r, need, home := sticking(t)
 	key := realm.RouteKey{5}
 	need.Session = key
-	if r.s.Bound(key, r.now) {
+	if r.s.known(key, r.now) {
 		t.Fatal("it is bound already")
 	}
 	r.s.Rebind(key, r.id(home), r.now)
 	r.pass(StickyTime - 1)
-	if !r.s.Bound(key, r.now) {
+	if !r.s.known(key, r.now) {
 		t.Error("it is not bound")
 	}
 	r.got(r.ask(need, success), home)

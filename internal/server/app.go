@@ -137,6 +137,7 @@ func (a *App) buildScheduler(secret []byte) (err error) {
 		Hear:    func(c realm.Cooldown) { a.Scheduler.Hear(c, time.Now()) },
 		Loads:   func() map[realm.ID]realm.Load { return a.Scheduler.Loads(time.Now()) },
 		Others:  func(loads map[realm.ID]realm.Load) { a.Scheduler.SetOthers(loads, time.Now()) },
+		Moved:   func(key realm.RouteKey, cr realm.ID) { a.Scheduler.Moved(key, cr, time.Now()) },
 		Changed: func() { a.Watcher.Poke() },
 		Log:     a.Log, Registry: a.Registry,
 	})
@@ -159,7 +160,9 @@ func (a *App) buildScheduler(secret []byte) (err error) {
 	}
 	if a.Cluster.State() != cluster.StateAlone {
 		options.Tell = a.Cluster.Tell
-		options.Bind = func(key realm.RouteKey, cr realm.ID) { a.Cluster.Bind(key, cr, scheduler.StickyTime) }
+		options.Bind = func(key realm.RouteKey, cr realm.ID, moved bool) {
+			a.Cluster.Bind(key, cr, scheduler.StickyTime, moved)
+		}
 	}
 	a.Scheduler = scheduler.New(options)
 	return nil

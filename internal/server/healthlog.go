@@ -32,7 +32,7 @@ func newHealthLog(a *App) *healthLog {
 	h := &healthLog{
 		app: a, notes: make(chan scheduler.Event, healthRoom), refused: make(chan refusal, healthRoom),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "realms_health_notes_dropped_total", Help: "Changes of upstreams' health that were not logged because too many came at once.",
+			Name: "realms_health_notes_dropped_total", Help: "Changes of upstreams' health that were neither logged nor stored because too many came at once.",
 		}),
 	}
 	a.Registry.MustRegister(h.dropped)
@@ -75,11 +75,19 @@ func (h *healthLog) run(ctx context.Context) error {
 func (h *healthLog) log(e scheduler.Event) {
 	channel, url := "", ""
 	for _, ch := range h.app.Catalog.Snapshot().Channels() {
+		if ch.ID == e.Channel {
+			channel = ch.Name
+		}
 		for _, ep := range ch.Endpoints {
 			if ep.ID == e.Endpoint {
 				channel, url = ch.Name, ep.BaseURL
 			}
 		}
+	}
+	if e.Kind == scheduler.MarkTold {
+		h.app.Log.Warn("channel does not have an api that it was asked for; it is not asked for it again until it is changed or mended",
+			"channel", channel, "api", e.Model)
+		return
 	}
 	if e.Kind == scheduler.MarkOpen {
 		h.app.Log.Warn("endpoint passed by", "channel", channel, "base_url", url, "model", e.Model, "cause", string(e.Cause), "for", e.For.Round(100*time.Millisecond))

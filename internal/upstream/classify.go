@@ -15,6 +15,9 @@ import (
 // credential within one request.
 const passingWait = 5 * time.Second
 
+// pageWait is for how long a page in place of an API is taken at its word.
+const pageWait = 10 * time.Minute
+
 // seen is all that an answer shows which is no success.
 type seen struct {
 	x      *Exchange
@@ -67,6 +70,9 @@ func (s *seen) outcome(now time.Time) realm.Outcome {
 		}
 		o.Cause, o.Scope, o.Next, o.Passing = r.cause, r.scope, r.next, r.passing
 		break
+	}
+	if o.Cause == realm.CauseAPIMissing && s.page {
+		o.Wait, o.Told = pageWait, true // it may be a proxy's in between, and pass
 	}
 	if o.Cause == realm.CauseRateLimited {
 		o.Passing = o.Told && o.Wait <= passingWait

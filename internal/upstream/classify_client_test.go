@@ -53,7 +53,7 @@ func TestClassifyMissing(t *testing.T) {
 		{name: "404 path by code", status: 404, body: errorBody("unknown_url", "", "Unknown request URL: POST /v1/x."), want: apiMissing},
 		{name: "404 path of FastAPI", status: 404, body: `{"detail":"Not Found"}`, want: apiMissing},
 		{name: "404 path as text", status: 404, header: header("Content-Type: text/plain"), body: "404 page not found", want: apiMissing},
-		{name: "404 path as page", status: 404, body: page, want: apiMissing},
+		{name: "404 path as page", status: 404, body: page, want: pageForAPI},
 		{name: "404 empty", status: 404, want: apiMissing},
 		{name: "405", status: 405, body: `{"detail":"Method Not Allowed"}`, want: apiMissing},
 		{name: "405 empty", status: 405, want: apiMissing},

@@ -69,6 +69,7 @@ var (
 	serverError  = want{Cause: realm.CauseServerError, Scope: realm.ScopeEndpointModel, Next: realm.NextOther, Passing: true}
 	modelMissing = want{Cause: realm.CauseModelMissing, Scope: realm.ScopeChannelModel, Next: realm.NextOther}
 	apiMissing   = want{Cause: realm.CauseAPIMissing, Scope: realm.ScopeChannelAPI, Next: realm.NextOther}
+	pageForAPI   = want{Cause: realm.CauseAPIMissing, Scope: realm.ScopeChannelAPI, Next: realm.NextOther, Told: true, Wait: pageWait}
 	clientError  = want{Cause: realm.CauseClientError, Scope: realm.ScopeNone, Next: realm.NextStop}
 	bad          = want{Cause: realm.CauseBadAnswer, Scope: realm.ScopeEndpointModel, Next: realm.NextOther}
 )

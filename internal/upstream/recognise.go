@@ -70,12 +70,14 @@ func (s *seen) accountGone() bool {
 	default:
 		return false
 	}
-	if s.page {
-		return false
+	if s.page || s.says(goneWords) {
+		return !s.page
+	}
+	if s.status != http.StatusUnauthorized {
+		return false // a policy's 403 may speak of accounts, and repeat what it was asked
 	}
 	text := s.ownWords()
-	return s.says(goneWords) ||
-		slices.ContainsFunc(goneWords, func(w string) bool { return hasWord(text, w) }) ||
+	return slices.ContainsFunc(goneWords, func(w string) bool { return hasWord(text, w) }) ||
 		slices.ContainsFunc(goneSentences, func(p [2]string) bool { return hasWord(text, p[0]) && strings.Contains(text, p[1]) })
 }
 
