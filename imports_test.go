@@ -31,6 +31,7 @@ var rooms = map[string][]string{
 	"scheduler":        {"realm"},
 	"upstream":         {"protocol", "sse", "netguard", "realm"},
 	"protocol/openai":  {"protocol/rawjson", "sse", "realm"},
+	"protocol/convert": {"protocol/openai", "protocol/rawjson", "sse", "realm"},
 	"protocol/rawjson": {},
 
 	"store":           {"realm"},

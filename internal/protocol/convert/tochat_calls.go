@@ -1,0 +1,221 @@
+package convert
+
+import (
+	"bytes"
+	"strconv"
+
+	"realms/internal/protocol/rawjson"
+)
+
+// noIndex is the place of a call that the upstream does not count.
+const noIndex = -1
+
+// callDelta converts a piece of a call, which begins at an offset of the chunk.
+func (s *responseStream) callDelta(dst, raw []byte, from int) []byte {
+	doc, err := rawjson.Scan(raw, nil)
+	if err != nil {
+		return dst
+	}
+	get := func(key string) []byte { value, _ := doc.Get(key); return value }
+	index := int64(noIndex)
+	if n, ok := rawjson.Int(get("index")); ok && n >= 0 {
+		index = n
+	}
+	id, _ := rawjson.String(get("id"))
+	function, start := get("function"), 0
+	if f := doc.Field("function"); f != nil {
+		start = from + f.ValStart
+	}
+	name, _ := rawjson.String(at(function, "name"))
+	it := s.findCall(index, id, name)
+	if it == nil {
+		if len(s.items) >= maxItems {
+			return dst
+		}
+		s.effects++
+		it = s.add(outputFunction)
+		it.callIndex, it.callID = index, id
+	}
+	if it.callID == "" && !it.told {
+		it.callID = id
+	}
+	s.last = it
+	return s.functionDelta(dst, it, function, start)
+}
+
+// findCall is the call that a piece belongs to; nil if it begins another. Upstreams
+// leave out the index or the id, repeat the name, or give all calls one index.
+func (s *responseStream) findCall(index int64, id, name string) *outputItem {
+	if s.whole {
+		return nil
+	}
+	for i := len(s.items) - 1; i >= 0; i-- {
+		it := s.items[i]
+		switch {
+		case !it.isCall():
+		case index != noIndex && it.callIndex == index:
+			if id != "" && it.callID != "" && id != it.callID && name != "" {
+				return nil // another call under the same index
+			}
+			return it
+		case index == noIndex && id != "" && it.callID == id:
+			return it
+		}
+	}
+	if index != noIndex || s.last == nil {
+		return nil
+	}
+	switch {
+	case name == "":
+		return s.last
+	case id != "" && s.last.callID != "" || name != s.last.wire || s.last.complete():
+		return nil
+	default:
+		return s.last
+	}
+}
+
+// complete tells whether a call's arguments are all there.
+func (it *outputItem) complete() bool {
+	text := it.text
+	if it.kind == outputCustom {
+		text = it.unwrap.all
+	}
+	if !bytes.HasSuffix(text, []byte("}")) {
+		return false // nearly always, and cheaply
+	}
+	whole, _ := rawjson.String(quoted(text))
+	return rawjson.Valid([]byte(whole)) == nil
+}
+
+// legacyCall is the one call of the deprecated kind.
+func (s *responseStream) legacyCall() *outputItem {
+	for _, it := range s.items {
+		if it.isCall() {
+			return it
+		}
+	}
+	it := s.add(outputFunction)
+	it.callIndex = noIndex
+	return it
+}
+
+// functionDelta converts a piece of a function's name and arguments.
+func (s *responseStream) functionDelta(dst []byte, it *outputItem, function []byte, from int) []byte {
+	doc, err := rawjson.Scan(function, nil)
+	if err != nil {
+		return dst
+	}
+	if name, _ := doc.Get("name"); !rawjson.IsEmpty(name) {
+		s.effects++
+		if text, ok := rawjson.String(name); ok && it.wire == "" {
+			dst = s.tell(dst, it, text)
+		}
+	}
+	f := doc.Field("arguments")
+	if f == nil {
+		return dst
+	}
+	arguments := doc.Body[f.ValStart:f.ValEnd]
+	switch {
+	case rawjson.IsObject(arguments): // which should be text
+		s.effects += 2
+		dst = s.argue(dst, it, inside(rawjson.AppendString(nil, string(arguments))))
+	case s.hasText(&doc, f):
+		s.mold.note(moldArguments, it, from+f.ValStart+1, from+f.ValEnd-1)
+		dst = s.argue(dst, it, inside(arguments))
+	}
+	return dst
+}
+
+// tell tells the client of a call, once its name is known: it says what kind of call
+// it is.
+func (s *responseStream) tell(dst []byte, it *outputItem, wire string) []byte {
+	dst = s.closeOpen(dst)
+	it.wire, it.told = wire, true
+	tool, ok := s.c.names[wire]
+	if !ok {
+		tool = toolName{name: wire} // the model's own idea: the client will say so
+	}
+	it.tool = tool
+	prefix := "fc_"
+	switch tool.kind {
+	case toolCustom:
+		it.kind, prefix = outputCustom, "ctc_"
+	case toolSearch:
+		it.kind, prefix = outputSearch, "tsc_"
+	case toolFunction:
+	}
+	s.name(it, prefix)
+	if it.callID == "" {
+		it.callID = "call_" + s.base + "_" + strconv.Itoa(it.index)
+	}
+	early := it.text // arguments that came ahead of the name
+	it.text = nil
+	dst = s.itemEvent(dst, "response.output_item.added", it, it.json("in_progress"))
+	if len(early) != 0 {
+		dst = s.argue(dst, it, early)
+	}
+	return dst
+}
+
+// argue adds to a call's arguments.
+func (s *responseStream) argue(dst []byte, it *outputItem, text []byte) []byte {
+	switch {
+	case !it.told:
+		it.text = append(it.text, text...)
+		return dst
+	case it.kind == outputCustom:
+		text = it.unwrap.add(text)
+	default:
+		text = it.half.join(text)
+	}
+	return s.argumentEvent(dst, it, text)
+}
+
+// argumentEvent writes the event of a piece of a call's arguments or input.
+func (s *responseStream) argumentEvent(dst []byte, it *outputItem, text []byte) []byte {
+	if len(text) == 0 {
+		return dst
+	}
+	it.text = append(it.text, text...)
+	if s.quiet || it.kind == outputSearch {
+		return dst
+	}
+	if it.pieces == nil {
+		kind := callEvent[it.kind] + ".delta"
+		it.pieces = append(it.place([]byte("event: "+kind+"\ndata: {\"type\":\""+kind+"\"")), `,"delta":"`...)
+	}
+	dst = append(append(append(dst, it.pieces...), text...), `","sequence_number":`...)
+	dst = strconv.AppendInt(dst, s.sequence, 10)
+	s.sequence++
+	return append(dst, "}\n\n"...)
+}
+
+// callEvent are the names of the events of a call, without their ends.
+var callEvent = map[outputKind]string{
+	outputFunction: "response.function_call_arguments",
+	outputCustom:   "response.custom_tool_call_input",
+}
+
+// closeCall ends a call.
+func (s *responseStream) closeCall(dst []byte, it *outputItem) []byte {
+	if !it.told {
+		dst = s.tell(dst, it, it.wire)
+	}
+	rest := it.half.rest()
+	if it.kind == outputCustom {
+		rest = it.unwrap.rest()
+	}
+	dst = s.argumentEvent(dst, it, rest)
+	it.done = it.json(s.itemStatus())
+	if !s.quiet && it.kind != outputSearch {
+		key := "arguments"
+		if it.kind == outputCustom {
+			key = "input"
+		}
+		dst = s.head(dst, callEvent[it.kind]+".done", it)
+		dst = s.tail(appendField(dst, key, quoted(it.text)))
+	}
+	return s.itemEvent(dst, "response.output_item.done", it, it.done)
+}

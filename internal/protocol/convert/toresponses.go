@@ -1,0 +1,251 @@
+package convert
+
+import (
+	"realms/internal/protocol/openai"
+	"realms/internal/protocol/rawjson"
+	"realms/internal/realm"
+)
+
+// chatClient is the conversion for a Chat client over a Responses upstream.
+//
+// Refused, because nothing corresponds and leaving it out would change the answer:
+//
+//	stop, unless empty; n above 1; presence_penalty and frequency_penalty other
+//	than 0; logit_bias, unless empty; audio, and modalities other than text;
+//	top_logprobs without logprobs; response_format, tool_choice, tools, roles and
+//	parts of messages of a type that Chat does not have; a message's audio;
+//	fields of Responses' own that we write ourselves, or that name state upstream
+//	(responsesOnly)
+//
+// Dropped, because it is advice: seed (a best effort even on Chat), prediction (it
+// makes an answer faster, not another), a message's name, what a client sends back of
+// an answer beside its text, refusal and calls (annotations, reasoning_content),
+// stream_options but include_usage and include_obfuscation, and what is null.
+//
+// Everything else is carried under the same name: temperature, metadata, user, and
+// what neither dialect knows, which is the upstream's to understand or refuse.
+type chatClient struct {
+	body     []byte
+	model    string // as the client named it
+	usage    bool   // a usage chunk was asked for
+	logprobs bool
+	// legacy: the client offered functions, not tools, and knows function_call alone.
+	legacy bool
+}
+
+// responsesOnly are the fields of a Responses request that a Chat request must not
+// bring along: we write them, or they name what an upstream keeps.
+var responsesOnly = [...]string{
+	"input", "instructions", "previous_response_id", "conversation", "prompt", "background", "include", "text", "max_output_tokens",
+}
+
+// ToResponses converts a request of Chat Completions for an upstream that speaks
+// Responses. What cannot be carried is a realm.Error of CodeInvalid that names the
+// field.
+func ToResponses(r *openai.Request) (Conversion, error) {
+	w := responsesWriter{
+		client: &chatClient{model: r.Model, usage: r.IncludeUsage},
+		out:    make([]byte, 0, len(r.Doc.Body)+len(r.Doc.Body)/4+256),
+	}
+	w.out = append(w.out, '{')
+	for i := range r.Doc.Fields {
+		f := &r.Doc.Fields[i]
+		raw := r.Doc.Body[f.ValStart:f.ValEnd]
+		if rawjson.IsNull(raw) {
+			continue
+		}
+		if err := w.field(string(f.Key), raw); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.finish(); err != nil {
+		return nil, err
+	}
+	w.client.body = w.out
+	return w.client, nil
+}
+
+func (c *chatClient) Body() []byte { return c.body }
+
+// responsesWriter writes a Responses request while the Chat request is read field
+// by field. What several fields make together is collected and written last.
+type responsesWriter struct {
+	client *chatClient
+	out    []byte
+
+	input        []byte // items, each followed by a comma
+	messages     bool
+	calls        map[string]bool // ids of the calls so far; true: of a custom tool
+	functionCall string          // the id made for the last call of the deprecated kind
+	made         int             // how many of those there were
+
+	tools, choice         []byte
+	format, verbosity     []byte
+	reasoning, effort     []byte
+	maxTokens, maxAnswer  []byte // max_tokens, max_completion_tokens
+	topLogprobs           []byte
+	store, parallel       bool // the field was there
+	modern                bool // tools were offered
+	encrypted, streamsOut bool // encrypted reasoning was sent back; a stream is asked for
+	obfuscation           []byte
+}
+
+// put writes a field of the body.
+func (w *responsesWriter) put(key string, raw []byte) {
+	if len(w.out) > 1 {
+		w.out = append(w.out, ',')
+	}
+	w.out = append(rawjson.AppendString(w.out, key), ':')
+	w.out = append(w.out, raw...)
+}
+
+// field takes in one top-level field that is not null.
+func (w *responsesWriter) field(key string, raw []byte) error {
+	switch key {
+	case "messages":
+		return w.readMessages(raw)
+	case "tools":
+		return w.readTools(raw)
+	case "functions":
+		return w.readFunctions(raw)
+	case "tool_choice":
+		return w.readChoice(raw)
+	case "function_call":
+		return w.readFunctionChoice(raw)
+	case "web_search_options":
+		w.webSearch(raw)
+	case "response_format":
+		return w.readFormat(raw)
+	case "verbosity":
+		w.verbosity = raw
+	case "reasoning_effort":
+		w.effort = raw
+	case "reasoning":
+		w.reasoning = raw
+	case "max_tokens":
+		w.maxTokens = raw
+	case "max_completion_tokens":
+		w.maxAnswer = raw
+	case "logprobs":
+		w.client.logprobs, _ = rawjson.Bool(raw)
+	case "top_logprobs":
+		w.topLogprobs = raw
+	case "stream_options":
+		w.obfuscation = at(raw, "include_obfuscation")
+	case "seed", "prediction": // advice
+	default:
+		return w.sameOrNone(key, raw)
+	}
+	return nil
+}
+
+// sameOrNone takes in a field that has the same name in both dialects, or that
+// nothing corresponds to.
+func (w *responsesWriter) sameOrNone(key string, raw []byte) error {
+	none := false
+	switch key {
+	case "n":
+		none = !isOne(raw)
+	case "stop", "logit_bias":
+		none = !rawjson.IsEmpty(raw)
+	case "presence_penalty", "frequency_penalty":
+		none = !isZero(raw)
+	case "audio":
+		none = true
+	case "modalities":
+		none = !onlyText(raw)
+	case "store":
+		w.store = true
+		w.put(key, raw)
+	case "parallel_tool_calls":
+		w.parallel = true
+		w.put(key, raw)
+	case "stream":
+		w.streamsOut, _ = rawjson.Bool(raw)
+		w.put(key, raw)
+	default:
+		for _, own := range responsesOnly {
+			none = none || key == own
+		}
+		if !none {
+			w.put(key, raw)
+		}
+	}
+	if none {
+		return realm.Invalid(key, "The field `"+key+"` cannot be carried: the model is served by an upstream that speaks the Responses API, which has nothing like it in a chat request. Leave it out.")
+	}
+	return nil
+}
+
+// isOne and isZero tell what a number is, however it is written.
+func isOne(raw []byte) bool {
+	n, ok := rawjson.Int(raw)
+	return ok && n == 1
+}
+
+func isZero(raw []byte) bool {
+	for i, c := range raw {
+		switch {
+		case c == 'e' || c == 'E':
+			return i > 0
+		case c != '0' && c != '.' && c != '-':
+			return false
+		}
+	}
+	return len(raw) != 0
+}
+
+// onlyText tells whether a list of modalities asks for nothing but text.
+func onlyText(raw []byte) bool {
+	for _, kind := range rawjson.Elements(raw) {
+		if !rawjson.Equal(kind, "text") {
+			return false
+		}
+	}
+	return rawjson.IsArray(raw)
+}
+
+// at is the raw value at a path of keys; nil if it is not there, or null.
+func at(raw []byte, path ...string) []byte {
+	for _, key := range path {
+		raw = reader(raw)(key)
+	}
+	return raw
+}
+
+// usualFields is how many fields nearly all objects inside have.
+const usualFields = 8
+
+// reader gives the raw values of an object's fields: nil for those that are not there,
+// or null, and for all if raw is no object.
+func reader(raw []byte) func(key string) []byte {
+	var doc rawjson.Doc
+	if rawjson.IsObject(raw) {
+		doc, _ = rawjson.Scan(raw, make([]rawjson.Field, 0, usualFields)) // without fields if it has too many
+	}
+	return func(key string) []byte {
+		value, _ := doc.Get(key)
+		if rawjson.IsNull(value) {
+			return nil
+		}
+		return value
+	}
+}
+
+// inside is the text of a raw string as it is written, without the quotes; nil if
+// raw is no string.
+func inside(raw []byte) []byte {
+	if !rawjson.IsString(raw) {
+		return nil
+	}
+	return raw[1 : len(raw)-1]
+}
+
+// appendField appends ,"key":raw unless there is no value.
+func appendField(dst []byte, key string, raw []byte) []byte {
+	if len(raw) == 0 {
+		return dst
+	}
+	dst = append(append(append(dst, `,"`...), key...), `":`...)
+	return append(dst, raw...)
+}

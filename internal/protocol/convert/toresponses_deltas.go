@@ -1,0 +1,295 @@
+package convert
+
+import (
+	"bytes"
+	"math/bits"
+	"strconv"
+
+	"realms/internal/protocol/rawjson"
+)
+
+// text sends a piece of a message's text or refusal; the whole of it, where the event
+// has that, only if no piece of the part came before.
+func (s *chatStream) text(dst []byte, event *rawjson.Doc, key, field string) []byte {
+	raw, _ := event.Get(key)
+	text := inside(raw)
+	if len(text) == 0 {
+		return dst
+	}
+	it := s.of(itemMessage, event)
+	bit := partBit(event)
+	if it == nil || key != "delta" && it.parts&bit != 0 {
+		return dst
+	}
+	logprobs, _ := event.Get("logprobs")
+	return s.say(dst, it, bit, spoken{field: field, text: text, logprobs: logprobs})
+}
+
+// spoken is text on its way to the client.
+type spoken struct {
+	field    string // content, or refusal
+	text     []byte // the inside of a string
+	logprobs []byte
+}
+
+func (s *chatStream) say(dst []byte, it *streamItem, bit uint64, what spoken) []byte {
+	if it.parts == 0 {
+		it.start = s.letters
+	}
+	if it.parts&bit == 0 {
+		it.before = s.letters
+	}
+	it.parts |= bit
+	if what.field == "content" {
+		s.letters += letters(what.text)
+	}
+	if !s.c.logprobs || what.field != "content" || rawjson.IsEmpty(what.logprobs) {
+		return s.send(dst, what.field, what.text)
+	}
+	dst = append(append(s.open(dst), `"content":"`...), what.text...)
+	dst = appendLogprobs(append(dst, `"},"logprobs":`...), appendTokens(nil, what.logprobs))
+	dst = append(dst, `,"finish_reason":null}]`...)
+	if s.c.usage {
+		dst = append(dst, `,"usage":null`...)
+	}
+	return append(dst, "}\n\n"...)
+}
+
+// part sends a part that came whole.
+func (s *chatStream) part(dst []byte, event *rawjson.Doc) []byte {
+	raw, _ := event.Get("part")
+	what, ok := partText(reader(raw))
+	if !ok || len(what.text) == 0 {
+		return dst
+	}
+	it := s.of(itemMessage, event)
+	if bit := partBit(event); it != nil && it.parts&bit == 0 {
+		return s.say(dst, it, bit, what)
+	}
+	return dst
+}
+
+// partText is what a message's part says; false if it is of another kind (of
+// reasoning, say).
+func partText(get func(string) []byte) (what spoken, ok bool) {
+	if refusal := get("refusal"); rawjson.IsString(refusal) {
+		return spoken{field: "refusal", text: inside(refusal)}, true
+	}
+	kind := get("type")
+	if kind != nil && !rawjson.Equal(kind, "output_text") && !rawjson.Equal(kind, "text") {
+		return spoken{}, false
+	}
+	text := get("text")
+	return spoken{field: "content", text: inside(text), logprobs: get("logprobs")}, rawjson.IsString(text)
+}
+
+// completeMessage sends the parts of which nothing went out, and the annotations if
+// no event had one. Parts are told apart by number where that can be relied on: if
+// as many went out as there are, none is missing.
+func (s *chatStream) completeMessage(dst []byte, it *streamItem, content []byte) []byte {
+	var parts []func(string) []byte
+	n := 0
+	for _, raw := range rawjson.Elements(content) {
+		get := reader(raw)
+		if what, ok := partText(get); ok && len(what.text) != 0 {
+			n++
+		}
+		parts = append(parts, get)
+	}
+	sent := it.parts
+	missing := bits.OnesCount64(sent) < n
+	var annotations []byte
+	start, before := it.start, 0
+	if sent == 0 {
+		start = s.letters
+	}
+	for i, get := range parts {
+		what, ok := partText(get)
+		if !ok {
+			continue
+		}
+		for _, annotation := range rawjson.Elements(get("annotations")) {
+			annotations = appendAnnotation(annotations, annotation, start+before)
+		}
+		bit := uint64(whole)
+		if i < 64 {
+			bit = 1 << i
+		}
+		if missing && len(what.text) != 0 && (sent&bit == 0 || i >= 64) {
+			dst = s.say(dst, it, bit, what)
+		}
+		if what.field == "content" {
+			before += letters(what.text)
+		}
+	}
+	if n > 0 {
+		it.parts = whole
+	}
+	if len(annotations) != 0 && !it.annotated {
+		it.annotated = true
+		dst = s.sendRaw(dst, "annotations", list(annotations))
+	}
+	return dst
+}
+
+// sendRaw appends a chunk whose delta is one field.
+func (s *chatStream) sendRaw(dst []byte, key string, raw []byte) []byte {
+	dst = append(append(append(s.open(dst), '"'), key...), `":`...)
+	return s.close(append(dst, raw...))
+}
+
+func (s *chatStream) annotation(dst []byte, event *rawjson.Doc) []byte {
+	raw, _ := event.Get("annotation")
+	it := s.of(itemMessage, event)
+	if it == nil {
+		return dst
+	}
+	before := it.before
+	if it.parts == 0 { // ahead of its text
+		before = s.letters
+	}
+	elements := appendAnnotation(nil, raw, before)
+	if len(elements) == 0 {
+		return dst
+	}
+	it.annotated = true
+	return s.sendRaw(dst, "annotations", list(elements))
+}
+
+// reasoning sends a piece of reasoning. Of an item that has both a summary and the
+// text itself, the client sees the one that came first.
+func (s *chatStream) reasoning(dst []byte, event *rawjson.Doc, key string, kind reasoningKind) []byte {
+	raw, _ := event.Get(key)
+	text := inside(raw)
+	if len(text) == 0 {
+		return dst
+	}
+	it := s.of(itemReasoning, event)
+	if it == nil || it.reasoning != 0 && it.reasoning != kind {
+		return dst
+	}
+	number := "content_index"
+	if kind == reasoningSummary {
+		number = "summary_index"
+	}
+	index, _ := event.Get(number)
+	bit := uint64(1)
+	if n, ok := rawjson.Int(index); ok && n > 0 {
+		bit = 1 << min(n, 63)
+	}
+	if key != "delta" && it.parts&bit != 0 {
+		return dst
+	}
+	it.reasoning = kind
+	return s.think(dst, it, bit, text)
+}
+
+// think sends reasoning; another part of it begins a paragraph.
+func (s *chatStream) think(dst []byte, it *streamItem, bit uint64, text []byte) []byte {
+	dst = append(s.open(dst), `"reasoning_content":"`...)
+	s.textAt = len(dst)
+	if it.parts&bit == 0 && s.reasoned {
+		dst = append(dst, paragraph...)
+		s.textAt = -1 // the next piece has none
+	}
+	it.parts |= bit
+	s.reasoned = true
+	dst = append(append(dst, text...), '"')
+	return s.close(dst)
+}
+
+func (s *chatStream) completeReasoning(dst []byte, it *streamItem, get func(string) []byte) []byte {
+	if it.parts == 0 {
+		for _, text := range reasoningTexts(get) {
+			it.parts &^= 1 // each is a part of its own
+			dst = s.think(dst, it, 1, text)
+		}
+	}
+	if detail := appendEncrypted(nil, get); len(detail) != 0 && !it.detailed {
+		it.detailed = true
+		dst = s.sendRaw(dst, "reasoning_details", list(detail))
+	}
+	return dst
+}
+
+// announce tells the client of a call. It must know the name and the id by then.
+func (s *chatStream) announce(dst []byte, it *streamItem, get func(string) []byte, custom bool) []byte {
+	it.call, it.custom = s.calls, custom
+	s.calls++
+	it.callID = bytes.Clone(inside(get("call_id")))
+	it.input = bytes.Clone(callInput(get, custom))
+	switch {
+	case s.c.legacy && it.call > 0:
+		return dst // function_call has room for one
+	case s.c.legacy:
+		dst = append(s.open(dst), `"function_call":{"name":`...)
+		dst = append(appendString(dst, get("name")), `,"arguments":""}`...)
+		return s.close(dst)
+	}
+	dst = append(s.open(dst), `"tool_calls":[{"index":`...)
+	dst = strconv.AppendInt(dst, int64(it.call), 10)
+	dst = appendCallID(append(dst, `,"id":`...), get, it.call)
+	if custom {
+		dst = appendString(append(dst, `,"type":"custom","custom":{"name":`...), get("name"))
+		dst = append(dst, `,"input":""}}]`...)
+	} else {
+		dst = appendString(append(dst, `,"type":"function","function":{"name":`...), get("name"))
+		dst = append(dst, `,"arguments":""}}]`...)
+	}
+	return s.close(dst)
+}
+
+// arguments sends a piece of a call's arguments or input. A call that was not
+// announced gets all of it with its done event.
+func (s *chatStream) arguments(dst []byte, event *rawjson.Doc, key string) []byte {
+	raw, _ := event.Get(key)
+	text := inside(raw)
+	id, _ := event.Get("item_id")
+	it := s.find(itemCall, outputIndex(event), inside(id))
+	if it == nil || it.call < 0 || len(text) == 0 || key != "delta" && it.inputSent {
+		return dst
+	}
+	return s.sendInput(dst, it, text)
+}
+
+func (s *chatStream) sendInput(dst []byte, it *streamItem, text []byte) []byte {
+	it.inputSent = true
+	switch {
+	case s.c.legacy && it.call > 0:
+		return dst
+	case s.c.legacy:
+		dst = append(s.open(dst), `"function_call":{"arguments":"`...)
+		return s.close(append(append(dst, text...), `"}`...))
+	}
+	dst = append(s.open(dst), `"tool_calls":[{"index":`...)
+	dst = strconv.AppendInt(dst, int64(it.call), 10)
+	if it.custom {
+		dst = append(dst, `,"custom":{"input":"`...)
+	} else {
+		dst = append(dst, `,"function":{"arguments":"`...)
+	}
+	s.textAt = len(dst)
+	return s.close(append(append(dst, text...), `"}}]`...))
+}
+
+func (s *chatStream) completeCall(dst []byte, it *streamItem, get func(string) []byte, custom bool) []byte {
+	if it.call < 0 {
+		dst = s.announce(dst, it, get, custom)
+	}
+	if text := inside(callInput(get, custom)); len(text) != 0 && !it.inputSent {
+		dst = s.sendInput(dst, it, text)
+	}
+	return dst
+}
+
+// flush sends the arguments of calls that were announced with them and had nothing
+// more.
+func (s *chatStream) flush(dst []byte) []byte {
+	for i := range s.items {
+		it := &s.items[i]
+		if text := inside(it.input); it.call >= 0 && !it.inputSent && len(text) != 0 {
+			dst = s.sendInput(dst, it, text)
+		}
+	}
+	return dst
+}

@@ -1,0 +1,169 @@
+package convert
+
+import (
+	"slices"
+	"strconv"
+
+	"realms/internal/protocol/rawjson"
+	"realms/internal/realm"
+)
+
+// leastTokens is the smallest max_output_tokens that OpenAI's Responses take. Chat
+// takes 1, and clients that only test a connection ask for few: they get more room
+// rather than a refusal.
+const leastTokens = 16
+
+const (
+	encryptedReasoning = `"reasoning.encrypted_content"`
+	outputLogprobs     = `"message.output_text.logprobs"`
+)
+
+// finish writes the fields that several others make together, and closes the body.
+func (w *responsesWriter) finish() error {
+	if !w.messages {
+		return realm.Invalid("messages", "The field `messages` is missing: it holds the conversation.")
+	}
+	if len(w.topLogprobs) != 0 && !w.client.logprobs && !isZero(w.topLogprobs) {
+		return realm.Invalid("top_logprobs", "The field `top_logprobs` needs `logprobs` set to true.")
+	}
+	w.put("input", list(w.input))
+	if !w.store { // Chat keeps nothing unless it is asked to, Responses keep everything
+		w.put("store", []byte("false"))
+	}
+	w.finishTools()
+	w.finishText()
+	w.finishReasoning()
+	w.finishOutput()
+	w.out = append(w.out, '}')
+	return nil
+}
+
+func (w *responsesWriter) finishTools() {
+	if len(w.tools) != 0 {
+		w.put("tools", list(w.tools))
+	}
+	if len(w.choice) != 0 {
+		w.put("tool_choice", w.choice)
+	}
+	w.client.legacy = w.client.legacy && !w.modern
+	if w.client.legacy && !w.parallel { // function_call has room for one
+		w.put("parallel_tool_calls", []byte("false"))
+	}
+}
+
+func (w *responsesWriter) finishText() {
+	if len(w.format) == 0 && len(w.verbosity) == 0 {
+		return
+	}
+	w.put("text", fields(appendField(appendField(nil, "format", w.format), "verbosity", w.verbosity)))
+}
+
+// finishReasoning writes reasoning. An object of that name is no field of Chat's, but
+// what several clients send: it reaches the upstream, and keeps its own effort.
+func (w *responsesWriter) finishReasoning() {
+	reasoning := w.reasoning
+	switch {
+	case len(w.effort) == 0 || at(reasoning, "effort") != nil:
+	case len(reasoning) == 0:
+		reasoning = fields(appendField(nil, "effort", w.effort))
+	case rawjson.IsObject(reasoning):
+		if doc, err := rawjson.Scan(reasoning, nil); err == nil {
+			edits := rawjson.Edits{Doc: &doc}
+			_ = edits.Set("effort", w.effort)
+			reasoning = edits.Apply(nil)
+		}
+	}
+	if len(reasoning) != 0 {
+		w.put("reasoning", reasoning)
+	}
+}
+
+// finishOutput writes what the answer is to hold.
+func (w *responsesWriter) finishOutput() {
+	if raw := w.tokens(); len(raw) != 0 {
+		w.put("max_output_tokens", raw)
+	}
+	var include []byte
+	// Encrypted reasoning is how a model goes on thinking where nothing is kept. It is
+	// asked for where a model is sure to reason: others refuse the wish.
+	if w.encrypted || len(w.effort) != 0 && !rawjson.Equal(w.effort, "none") {
+		include = append(append(include, encryptedReasoning...), ',')
+	}
+	if w.client.logprobs {
+		include = append(append(include, outputLogprobs...), ',')
+		if len(w.topLogprobs) != 0 {
+			w.put("top_logprobs", w.topLogprobs)
+		}
+	}
+	if len(include) != 0 {
+		w.put("include", list(include))
+	}
+	if w.streamsOut && len(w.obfuscation) != 0 {
+		w.put("stream_options", fields(appendField(nil, "include_obfuscation", w.obfuscation)))
+	}
+}
+
+// tokens is the bound of the answer's length. max_tokens is the older name.
+func (w *responsesWriter) tokens() []byte {
+	raw := w.maxAnswer
+	if len(raw) == 0 {
+		raw = w.maxTokens
+	}
+	if n, ok := rawjson.Int(raw); ok && n > 0 && n < leastTokens {
+		return strconv.AppendInt(nil, leastTokens, 10)
+	}
+	return raw
+}
+
+func (w *responsesWriter) readFormat(raw []byte) error {
+	kind := at(raw, "type")
+	switch {
+	case rawjson.Equal(kind, "text"), rawjson.Equal(kind, "json_object"):
+		w.format = fields(appendField(nil, "type", kind))
+	case rawjson.Equal(kind, "json_schema"):
+		inner := at(raw, "json_schema")
+		if !rawjson.IsObject(inner) {
+			return realm.Invalid("response_format.json_schema", "The field `response_format.json_schema` must be an object with a name and a schema.")
+		}
+		w.format = fields(copyFields(appendField(nil, "type", kind), inner, "name", "description", "schema", "strict"))
+	default:
+		return realm.Invalid("response_format.type", "The field `response_format.type` must be text, json_object or json_schema: the model's upstream knows no others.")
+	}
+	return nil
+}
+
+// webSearch makes the tool that searches the web of the options that ask for it.
+func (w *responsesWriter) webSearch(raw []byte) {
+	tool := copyFields([]byte(`{"type":"web_search"`), raw, "search_context_size")
+	if location := at(raw, "user_location", "approximate"); rawjson.IsObject(location) {
+		place := copyFields([]byte(`{"type":"approximate"`), location, "city", "country", "region", "timezone")
+		tool = appendField(tool, "user_location", append(place, '}'))
+	}
+	w.tools = append(append(w.tools, tool...), '}', ',')
+}
+
+// copyFields appends fields of an object as they are written, those that are there.
+func copyFields(dst, object []byte, keys ...string) []byte {
+	get := reader(object)
+	for _, key := range keys {
+		dst = appendField(dst, key, get(key))
+	}
+	return dst
+}
+
+// fields makes an object of what appendField wrote.
+func fields(written []byte) []byte {
+	object := slices.Clone(written)
+	object[0] = '{' // was the first comma
+	return append(object, '}')
+}
+
+// list makes an array of elements that are each followed by a comma.
+func list(elements []byte) []byte {
+	array := make([]byte, 0, len(elements)+2)
+	array = append(append(array, '['), elements...)
+	if len(elements) != 0 {
+		array = array[:len(array)-1]
+	}
+	return append(array, ']')
+}
