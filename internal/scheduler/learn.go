@@ -117,8 +117,8 @@ func (p *Plan) blame(o *realm.Outcome, now time.Time) {
 		s.tell(k, m, now, d, o.Cause)
 	case realm.CauseQuota:
 		d := o.Wait
-		if !o.Told || d < quotaLeast {
-			d = max(d, m.strike(now, p.began, quotaLeast, quotaMost)) // no account is filled up in a moment
+		if !o.Told || d < quotaBelieved { // no account is filled up in a moment
+			d = m.strike(now, p.began, quotaLeast, quotaMost)
 		}
 		s.tell(k, m, now, d, o.Cause)
 	case realm.CauseAuth:

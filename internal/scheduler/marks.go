@@ -20,6 +20,9 @@ const (
 	limitMost  = 5 * time.Minute
 	quotaLeast = 10 * time.Minute // insufficient quota, doubling
 	quotaMost  = time.Hour
+	// quotaBelieved is the shortest time that is believed of a quota: what names a
+	// shorter one means requests a second.
+	quotaBelieved = time.Minute
 )
 
 // markKey is what a mark is about: the scope names whose id it is.

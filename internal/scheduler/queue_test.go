@@ -252,7 +252,7 @@ func TestTheQueueStartsNothingAfterTheFailoverTime(t *testing.T) {
 		t.Fatalf("the third credential is not free: %+v", step)
 	}
 	r.want(p, "queue 250ms") // it looks again soon, for its share of retries
-	r.pass(5 * time.Second) // 33 s after its start
+	r.pass(5 * time.Second)  // 33 s after its start
 	blocker.Close(r.now)
 	if p.held {
 		t.Errorf("attempt %d began %v after the request", p.number, r.now.Sub(p.started))

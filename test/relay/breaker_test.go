@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"realms/internal/config"
 	"realms/internal/realm"
 	"realms/internal/testkit"
 )
@@ -53,19 +52,28 @@ func (p *primary) serve(t *testing.T) {
 // finds out how it is, and it gets its requests back by and by.
 func TestScorecardPrimaryDown(t *testing.T) {
 	t.Parallel()
-	onEngines(t, func(t *testing.T, use func(*config.Config)) {
-		w := newWorld(t, use)
-		var all []*primary
-		for _, f := range forms { // side by side: the times of all run at once
-			sick := &ill{with: testkit.Error(503, "server_error", "", "Down.")}
-			all = append(all, &primary{scene: w.scene(t, leg{script: sick.script}, good), form: f, sick: sick})
-		}
-		for _, step := range []func(t *testing.T, p *primary){goesDown, isFoundWell, isBack} {
-			for _, p := range all {
-				step(t, p)
-			}
-		}
-	})
+	down := goDown(t, newWorld(t, nil))
+	each(t, down, isFoundWell)
+	each(t, down, isBack)
+}
+
+// goDown makes primaries, one a form, side by side: the times of all run at once.
+func goDown(t *testing.T, w *world) []*primary {
+	t.Helper()
+	var all []*primary
+	for _, f := range forms {
+		sick := &ill{with: testkit.Error(503, "server_error", "", "Down.")}
+		all = append(all, &primary{scene: w.scene(t, leg{script: sick.script}, good), form: f, sick: sick})
+	}
+	each(t, all, goesDown)
+	return all
+}
+
+func each(t *testing.T, all []*primary, step func(t *testing.T, p *primary)) {
+	t.Helper()
+	for _, p := range all {
+		step(t, p)
+	}
 }
 
 func goesDown(t *testing.T, p *primary) {
@@ -300,7 +308,7 @@ func TestSharesAreVisible(t *testing.T) {
 		s.ask(t, chatWhole)
 	}
 	a, b := s.credential(t, "a1"), s.credential(t, "b1")
-	if got := fmt.Sprint(a.Last5.Attempts, a.Last5.Succeeded, a.Last60.Attempts, b.Last5.Attempts, b.Last5.Succeeded); got != "6 4 6 2 2" {
+	if got := fmt.Sprint(a.Last5.Attempts, a.Last5.Succeeded, a.Last60.Attempts, b.Last5.Attempts, b.Last5.Succeeded); got != "5 3 5 2 2" { // a fault of the client's says nothing of either
 		t.Errorf("attempts and successes: %s", got)
 	}
 	if a.State != realm.CredentialOK || a.InFlight != 0 {
