@@ -2,6 +2,8 @@
 // dialects, Chat Completions and Responses, into the other's, so that a client of
 // either can use an upstream of either.
 //
+// The relay does not call it yet.
+//
 // It owns what corresponds to what, and the refusal of what nothing corresponds
 // to. It does no I/O, holds no state but a stream's own, and never looks at which
 // upstream is asked: a request is converted for the dialect, not for a provider.
