@@ -57,7 +57,7 @@ func (c *cli) serve(ctx context.Context, cfg config.Config) error {
 		return err
 	}
 	err = c.runApp(ctx, app, func(addr string) error {
-		return c.welcome(ctx, c.stderr, cfg, app.Store, addr)
+		return c.welcome(context.WithoutCancel(ctx), c.stderr, cfg, app.Store, addr)
 	})
 	return errors.Join(err, app.Close())
 }
@@ -86,7 +86,7 @@ func (c *cli) runApp(ctx context.Context, app *server.App, listening func(addr s
 	work.Go(func() error {
 		addr, err := app.Addr(ctx)
 		if err == nil {
-			err = listening(addr)
+			return listening(addr)
 		}
 		if ctx.Err() != nil {
 			err = nil // Run says why it ended

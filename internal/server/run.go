@@ -57,13 +57,12 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() error { return a.health.run(background) })
 	work.Go(func() error { return ignoreCancel(a.Cluster.Run(background)) })
 	work.Go(func() error { return a.Gateway.Probe(background) })
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(capped) }()
+	close(a.ready) // before the control socket is there: who sees that may tell us to stop
 	if err := control.start(ctx, &work); err != nil {
 		a.Log.Warn("no control socket: commands see changes within half a second only", "error", err)
 	}
-
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(capped) }()
-	close(a.ready)
 	select {
 	case err = <-served:
 	case <-ctx.Done():
@@ -81,6 +80,11 @@ func (a *App) Run(ctx context.Context) error {
 
 // Addr is where the app listens; it waits until it does, or ctx ends.
 func (a *App) Addr(ctx context.Context) (string, error) {
+	select {
+	case <-a.ready:
+		return a.addr, nil
+	default:
+	}
 	select {
 	case <-a.ready:
 		return a.addr, nil
