@@ -71,24 +71,26 @@ type paused struct {
 // moment; nobody notices while another can serve.
 func TestLimitedCredentialsAreLeftAlone(t *testing.T) {
 	t.Parallel()
-	onEngines(t, func(t *testing.T, use func(*config.Config)) {
-		w := newWorld(t, use)
-		var all []*paused
-		for i, p := range pauses {
-			s := w.scene(t, leg{keys: 2, script: func(r *testkit.Request) testkit.Fault {
-				if r.Number == 1 {
-					return p.fault()
-				}
-				return nil
-			}})
-			all = append(all, &paused{scene: s, pause: p, form: forms[i%len(forms)]})
-		}
-		for _, step := range []func(t *testing.T, p *paused){isLeftAlone, isAskedAgain} { // their times run at once
-			for _, p := range all {
-				step(t, p)
+	limitedAreLeftAlone(t, newWorld(t, nil))
+}
+
+func limitedAreLeftAlone(t *testing.T, w *world) {
+	t.Helper()
+	var all []*paused
+	for i, p := range pauses {
+		s := w.scene(t, leg{keys: 2, script: func(r *testkit.Request) testkit.Fault {
+			if r.Number == 1 {
+				return p.fault()
 			}
+			return nil
+		}})
+		all = append(all, &paused{scene: s, pause: p, form: forms[i%len(forms)]})
+	}
+	for _, step := range []func(t *testing.T, p *paused){isLeftAlone, isAskedAgain} { // their times run at once
+		for _, p := range all {
+			step(t, p)
 		}
-	})
+	}
 }
 
 func isLeftAlone(t *testing.T, p *paused) {
@@ -182,24 +184,29 @@ func (s *scene) auditOf(t testing.TB, id realm.ID) []string {
 func TestClosedAccountsAreOutOfUse(t *testing.T) {
 	t.Parallel()
 	onEngines(t, func(t *testing.T, use func(*config.Config)) {
-		w := newWorld(t, use)
-		for i, fault := range []testkit.Fault{
-			testkit.Error(401, "invalid_request_error", "account_deactivated", "The OpenAI account associated with this API key has been deactivated."),
-			testkit.Error(403, "invalid_request_error", "account_deactivated", "Deactivated."),
-			testkit.Error(401, "", "token_revoked", "Encountered invalidated oauth token."),
-			testkit.Error(402, "", "deactivated_workspace", "This workspace was deactivated."),
-		} {
-			s := w.scene(t, leg{keys: 2, script: testkit.Sequence(fault)})
-			for range 5 {
-				if a := s.ask(t, forms[i]); a.err != nil || a.StatusCode != http.StatusOK {
-					t.Fatalf("fault %d: %v %+v", i, a.err, a.Response)
-				}
-			}
-			isOutOfUse(t, s, "a1")
-			w.restartedLeaves(t, s, use)
-			w.mended(t, s, forms[i])
-		}
+		start := func(t testing.TB, _ func(*config.Config)) *world { t.Helper(); return newWorld(t, use) }
+		closedAreOutOfUse(t, start(t, nil), start)
 	})
+}
+
+func closedAreOutOfUse(t *testing.T, w *world, start starter) {
+	t.Helper()
+	for i, fault := range []testkit.Fault{
+		testkit.Error(401, "invalid_request_error", "account_deactivated", "The OpenAI account associated with this API key has been deactivated."),
+		testkit.Error(403, "invalid_request_error", "account_deactivated", "Deactivated."),
+		testkit.Error(401, "", "token_revoked", "Encountered invalidated oauth token."),
+		testkit.Error(402, "", "deactivated_workspace", "This workspace was deactivated."),
+	} {
+		s := w.scene(t, leg{keys: 2, script: testkit.Sequence(fault)})
+		for range 5 {
+			if a := s.ask(t, forms[i]); a.err != nil || a.StatusCode != http.StatusOK {
+				t.Fatalf("fault %d: %v %+v", i, a.err, a.Response)
+			}
+		}
+		isOutOfUse(t, s, "a1")
+		restartedLeaves(t, s, start)
+		w.mended(t, s, forms[i])
+	}
 }
 
 // isOutOfUse waits for the store to say so, and sees who is told.
@@ -213,9 +220,9 @@ func isOutOfUse(t *testing.T, s *scene, label string) {
 	if rows := s.auditOf(t, id); len(rows) != 1 {
 		t.Errorf("audit: %q", rows)
 	}
-	if !strings.Contains(s.w.log.String(), `"level":"WARN","msg":"credential out of use`) {
-		t.Error("the log warns of nothing")
-	}
+	testkit.Poll(t, "the log to warn of it", func() bool {
+		return strings.Contains(s.w.log.String(), `"level":"WARN","msg":"credential out of use`)
+	})
 	if n := s.counted()[label]; n > 2 {
 		t.Errorf("it was asked %d times: %q", n, s.asked())
 	}
@@ -223,9 +230,9 @@ func isOutOfUse(t *testing.T, s *scene, label string) {
 
 // restartedLeaves starts another process over the same store: it does not try the
 // credential either.
-func (w *world) restartedLeaves(t *testing.T, s *scene, use func(*config.Config)) {
+func restartedLeaves(t *testing.T, s *scene, start starter) {
 	t.Helper()
-	again := newWorld(t, use)
+	again := start(t, nil)
 	before := len(s.requests())
 	for range 3 {
 		if a := again.do(again.Request(t, http.MethodPost, chatWhole.path, strings.ReplaceAll(chatWhole.body, "%s", s.model))); a.StatusCode != http.StatusOK {

@@ -35,7 +35,7 @@ func onEngines(t *testing.T, test func(t *testing.T, use func(*config.Config))) 
 // channelState is what the relay knows of a channel now.
 func (w *world) channelState(t testing.TB, name string) scheduler.ChannelState {
 	t.Helper()
-	for _, ch := range w.Scheduler.State(w.Catalog.Snapshot(), time.Now()) {
+	for _, ch := range w.Channels(t) {
 		if ch.Name == name {
 			return ch
 		}
@@ -87,9 +87,10 @@ func (s *scene) credential(t testing.TB, label string) scheduler.CredentialState
 }
 
 // inFlight is what all channels have under way.
-func (w *world) inFlight() int {
+func (w *world) inFlight(t testing.TB) int {
+	t.Helper()
 	n := 0
-	for _, ch := range w.Scheduler.State(w.Catalog.Snapshot(), time.Now()) {
+	for _, ch := range w.Channels(t) {
 		n += ch.InFlight
 		for _, ep := range ch.Endpoints {
 			n += ep.InFlight
@@ -104,7 +105,7 @@ func (w *world) inFlight() int {
 // settles waits until every slot was given back.
 func (w *world) settles(t testing.TB) {
 	t.Helper()
-	testkit.Poll(t, "all slots to be given back", func() bool { return w.inFlight() == 0 })
+	testkit.Poll(t, "all slots to be given back", func() bool { return w.inFlight(t) == 0 })
 }
 
 // counted is how often each label was asked.

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	if at := flag.Lookup("test.parallel"); at.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) && !raceEnabled {
 		_ = at.Value.Set(strconv.Itoa(2 * runtime.GOMAXPROCS(0))) // they mostly wait
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.Cleanup(binary.remove))
 }
 
 // form is one way to ask for an answer.
@@ -75,13 +75,19 @@ func newWorld(t testing.TB, configure func(*config.Config)) *world {
 
 func newWorldFor(t testing.TB, role realm.Role, configure func(*config.Config)) *world {
 	t.Helper()
-	w := &world{}
-	w.App = testapp.Start(t, testapp.Options{Role: role, Log: &w.log, Configure: func(c *config.Config) {
+	return startWorld(t, testapp.Options{Role: role, Configure: configure})
+}
+
+func startWorld(t testing.TB, o testapp.Options) *world {
+	t.Helper()
+	w, configure := &world{}, o.Configure
+	o.Log, o.Configure = &w.log, func(c *config.Config) {
 		c.Relay.RetryShare = 100 // trials run side by side, each as if it were alone
 		if configure != nil {
 			configure(c)
 		}
-	}})
+	}
+	w.App = testapp.Start(t, o)
 	w.secrets = append(w.secrets, w.Token)
 	t.Cleanup(func() {
 		if err := w.Stop(); err != nil {

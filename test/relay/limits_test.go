@@ -21,7 +21,11 @@ func channelLimited(l realm.Limits) func(*spec) {
 // soon as one of them ends.
 func TestFullOnesArePassedBy(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	fullOnesArePassedBy(t, newWorld(t, nil))
+}
+
+func fullOnesArePassedBy(t *testing.T, w *world) {
+	t.Helper()
 	for name, tt := range map[string]struct {
 		edit  func(*spec)
 		asked string

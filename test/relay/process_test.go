@@ -30,17 +30,6 @@ type process struct {
 	control      *http.Client
 }
 
-// build makes the program, without the race detector: it is measured.
-func build(t *testing.T) string {
-	t.Helper()
-	program := filepath.Join(t.TempDir(), "realms")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", program, "realms/cmd/realms")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("build the program: %v\n%s", err, out)
-	}
-	return program
-}
-
 // serve runs the program before an upstream, with at most so many open files.
 func serve(t *testing.T, program, upstream string, files int) *process {
 	t.Helper()

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"realms/internal/catalog"
-	"realms/internal/config"
 	"realms/internal/realm"
 	"realms/internal/testkit"
 )
@@ -251,17 +250,19 @@ func costs(t *testing.T, s *scene, _ form, a *answer, rec realm.RequestRecord) {
 // The sixteen faults of the scorecard, all but S15, on both APIs, streamed and not.
 func TestScorecard(t *testing.T) {
 	t.Parallel()
-	onEngines(t, func(t *testing.T, use func(*config.Config)) {
-		w := newWorld(t, use)
-		var trials []trial
-		for _, list := range [][]fault16{scoreFailover, scoreStreams, scoreAnswers} {
-			for _, s := range list {
-				trials = append(trials, s.trials(t, w)...)
-			}
+	scorecard(t, newWorld(t, nil))
+}
+
+func scorecard(t *testing.T, w *world) {
+	t.Helper()
+	var trials []trial
+	for _, list := range [][]fault16{scoreFailover, scoreStreams, scoreAnswers} {
+		for _, s := range list {
+			trials = append(trials, s.trials(t, w)...)
 		}
-		w.run(t, trials)
-		w.settles(t)
-	})
+	}
+	w.run(t, trials)
+	w.settles(t)
 }
 
 func (s *fault16) trials(t *testing.T, w *world) []trial {
@@ -281,7 +282,11 @@ func (s *fault16) trials(t *testing.T, w *world) []trial {
 // error, and never looks like a whole answer that lacks nothing.
 func TestScorecardMalformedInTheMiddle(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	malformedInTheMiddle(t, newWorld(t, nil))
+}
+
+func malformedInTheMiddle(t *testing.T, w *world) {
+	t.Helper()
 	for _, f := range streams {
 		t.Run(f.name, func(t *testing.T) {
 			s := w.scene(t, failing(testkit.All(testkit.Deltas(40), testkit.Malformed(midway))), good)

@@ -49,7 +49,11 @@ func (s *scene) last() string {
 // spread over the accounts.
 func TestSessionsStayWithTheirAccount(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	sessionsStay(t, newWorld(t, nil))
+}
+
+func sessionsStay(t *testing.T, w *world) {
+	t.Helper()
 	for i, c := range carriers {
 		t.Run(c.name, func(t *testing.T) {
 			s := w.scene(t, leg{keys: 4, edit: alike}, leg{keys: 4, edit: func(ch *spec) { alike(ch); ch.Priority = 100 }})
@@ -94,7 +98,12 @@ func TestRequestsWithoutASessionSpread(t *testing.T) {
 // and from then on belongs to the one that took over.
 func TestSessionsYieldToFailures(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *config.Config) {
+	sessionsYield(t, newWorld)
+}
+
+func sessionsYield(t *testing.T, start starter) {
+	t.Helper()
+	w := start(t, func(c *config.Config) {
 		c.Relay.Timeouts.FirstByte, c.Relay.Timeouts.FirstByteWhole = 400*time.Millisecond, 400*time.Millisecond
 	})
 	faults := map[string]testkit.Fault{

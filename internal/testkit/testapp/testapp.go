@@ -1,6 +1,6 @@
-// Package testapp runs a whole Realms process inside a test: the real server on
-// a real port of this machine, over a real SQLite file, with the fake upstreams
-// of testkit behind it.
+// Package testapp runs a whole Realms process inside a test, or beside it the real
+// program: a real port of this machine, over a real SQLite file, with the fake
+// upstreams of testkit behind it.
 //
 // It owns starting, asking and stopping one. It is for tests only, and never
 // reaches into the app's insides where a request would do.
@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -42,6 +43,11 @@ type Options struct {
 	Token string
 	// Log hears the app's log lines; nil: nobody does.
 	Log io.Writer
+	// Program is the path of a built realms. Where it is given, the app runs as
+	// `realms serve`, in a process of its own, and what is in this one is an
+	// operator's: Store, Catalog and Accounts are of the same store, and nothing
+	// else of App means anything.
+	Program string
 }
 
 // App is a running Realms.
@@ -51,7 +57,8 @@ type App struct {
 	Token  string // of the user "owner"
 	Client *http.Client
 
-	stop func() error
+	program *program // nil: it runs in this process
+	stop    func() error
 }
 
 // Start runs an app until the test ends.
@@ -60,17 +67,23 @@ func Start(t testing.TB, o Options) *App {
 	cfg := config.Default()
 	cfg.Server.Addr = "127.0.0.1:0"
 	cfg.Server.Drain = 100 * time.Millisecond
-	cfg.DataDir = t.TempDir()
+	if o.Program != "" {
+		cfg.DataDir = programDir(t)
+	} else {
+		cfg.DataDir = t.TempDir()
+	}
 	cfg.DB.DSN = config.DSN("sqlite:" + filepath.Join(cfg.DataDir, "realms.db"))
 	if o.Configure != nil {
 		o.Configure(&cfg)
 	}
-	log := slog.New(slog.DiscardHandler)
-	if o.Log != nil {
+	here, log := cfg, slog.New(slog.DiscardHandler)
+	switch {
+	case o.Program != "":
+		here.Redis.URL = "" // that is the program's
+	case o.Log != nil:
 		log = slog.New(slog.NewJSONHandler(o.Log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	ctx := t.Context()
-	inner, err := server.Open(ctx, cfg, log)
+	inner, err := server.Open(t.Context(), here, log)
 	if err != nil {
 		t.Fatalf("open the app: %v", err)
 	}
@@ -78,7 +91,11 @@ func Start(t testing.TB, o Options) *App {
 	if a.Token = o.Token; a.Token == "" {
 		a.declare(t, o)
 	}
-	a.run(t)
+	if o.Program != "" {
+		a.serve(t, o, cfg)
+	} else {
+		a.run(t)
+	}
 	return a
 }
 
@@ -105,7 +122,8 @@ func (a *App) declare(t testing.TB, o Options) {
 	a.Token = a.NewToken(t, account.TokenSpec{User: "owner", Name: "test"})
 }
 
-// Declare makes a channel, or changes it to what is given.
+// Declare makes a channel, or changes it to what is given: the next Request and
+// whatever else is asked of the App meet it so.
 func (a *App) Declare(t testing.TB, ch catalog.ChannelSpec) {
 	t.Helper()
 	if ch.Groups == nil {
@@ -114,12 +132,22 @@ func (a *App) Declare(t testing.TB, ch catalog.ChannelSpec) {
 	if _, err := a.Catalog.UpsertChannel(t.Context(), "test", ch); err != nil {
 		t.Fatalf("declare the channel %s: %v", ch.Name, err)
 	}
+	if a.program != nil {
+		a.program.declared.Add(1)
+	}
 }
 
 // Mend has the app forget what it holds against a channel, so that the next request
 // meets it as if it were new.
 func (a *App) Mend(t testing.TB, channel string) {
 	t.Helper()
+	if a.program != nil {
+		a.known(t)
+		if err := a.program.ask(t.Context(), http.MethodPost, "/channels/"+url.PathEscape(channel)+"/mend", nil); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 	snap := a.Catalog.Snapshot()
 	ch := snap.Channel(channel)
 	if ch == nil {
@@ -149,11 +177,7 @@ func (a *App) run(t testing.TB) {
 		err := <-done
 		return errors.Join(err, a.App.Close())
 	})
-	t.Cleanup(func() {
-		if err := a.Stop(); err != nil {
-			t.Errorf("stop the app: %v", err)
-		}
-	})
+	a.cleanup(t)
 	wait, forget := context.WithTimeout(ctx, 10*time.Second)
 	defer forget()
 	addr, err := a.Addr(wait)
@@ -161,6 +185,14 @@ func (a *App) run(t testing.TB) {
 		t.Fatalf("the app does not listen: %v", errors.Join(err, a.Stop()))
 	}
 	a.URL = "http://" + addr
+}
+
+func (a *App) cleanup(t testing.TB) {
+	t.Cleanup(func() {
+		if err := a.Stop(); err != nil {
+			t.Errorf("stop the app: %v", err)
+		}
+	})
 }
 
 // Stop ends the app as a signal would, and waits for it. More calls do nothing.
@@ -185,6 +217,7 @@ func Channel(name, baseURL string, keys ...string) catalog.ChannelSpec {
 // Request makes a request with the owner's token; header pairs follow the body.
 func (a *App) Request(t testing.TB, method, path, body string, header ...string) *http.Request {
 	t.Helper()
+	a.known(t)
 	var r io.Reader
 	if body != "" {
 		r = strings.NewReader(body)
