@@ -18,6 +18,9 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 CLIENTS  := test/clients/node_modules/.package-lock.json
 GOTEST   := go run ./test/gotest $(if $(filter true,$(CI)),-strict)
 
+# These mostly wait: begun first, the others run beside them.
+LONGEST := ./test/relay ./test/clients
+
 # Heavy tests are those named TestHeavy…: with the race detector they would take
 # minutes, so they run once without it.
 HEAVY := ^TestHeavy
@@ -52,7 +55,7 @@ test: clients ## run every test; what cannot run here is skipped and listed with
 
 .PHONY: test-race
 test-race: clients ## run every test but the heavy ones under the race detector
-	$(GOTEST) -race -timeout 15m -skip '$(HEAVY)' ./...
+	$(GOTEST) -race -timeout 15m -skip '$(HEAVY)' $(LONGEST) ./...
 
 .PHONY: test-heavy
 test-heavy: ## run the heavy tests (TestHeavy…)
