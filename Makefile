@@ -24,6 +24,8 @@ LONGEST := ./test/relay ./test/clients
 # Heavy tests are those named TestHeavy…: with the race detector they would take
 # minutes, so they run once without it.
 HEAVY := ^TestHeavy
+# Those named TestNightly… take minutes even so, and run with the nightly tests.
+NIGHTLY := ^TestNightly
 
 .PHONY: help
 help: ## this list
@@ -50,19 +52,21 @@ build: ## build bin/realms
 ##@ Testing
 
 .PHONY: test
-test: clients ## run every test; what cannot run here is skipped and listed with its reason
-	$(GOTEST) ./...
+test: clients ## run every test but the nightly ones; what cannot run here is skipped and listed with its reason
+	$(GOTEST) -skip '$(NIGHTLY)' ./...
+	@echo 'The nightly tests were left out, because they take many minutes: make test-nightly'
 
 .PHONY: test-race
 test-race: clients ## run every test but the heavy ones under the race detector
-	$(GOTEST) -race -timeout 15m -skip '$(HEAVY)' $(LONGEST) ./...
+	$(GOTEST) -race -timeout 15m -skip '$(HEAVY)|$(NIGHTLY)' $(LONGEST) ./...
 
 .PHONY: test-heavy
 test-heavy: ## run the heavy tests (TestHeavy…)
 	scripts/heavy '$(HEAVY)'
 
 .PHONY: test-nightly
-test-nightly: test-race test-heavy ## everything, and ten minutes of each fuzz target
+test-nightly: test-race test-heavy ## everything, the nightly tests, and ten minutes of each fuzz target
+	scripts/heavy '$(NIGHTLY)'
 	FUZZTIME=10m scripts/fuzz
 
 .PHONY: fuzz

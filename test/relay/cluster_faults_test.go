@@ -60,7 +60,7 @@ func TestLosingRedis(t *testing.T) {
 
 // The same as the row of the quality table has it: ten times each, 200 requests a
 // second.
-func TestHeavyLosingRedis(t *testing.T) {
+func TestNightlyLosingRedis(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes two minutes")
 	}
