@@ -78,6 +78,8 @@ bench: build ## measure Realms beside a bare proxy; writes bench/RESULTS.md (min
 	@mkdir -p bin
 	go build -o bin/bench ./bench
 	bin/bench -out bench/RESULTS.md $(ARGS)
+	{ printf '\n## Choosing among 1,000 credentials\n\nThe scheduler alone, from `go test -bench BenchmarkNext ./internal/scheduler`: by how they lie, and how many an\nupstream has said not to ask.\n\n```\n'; \
+	  go test -run '^$$' -bench BenchmarkNext -benchmem ./internal/scheduler | grep ^Benchmark; printf '```\n'; } >> bench/RESULTS.md
 
 ##@ Habits
 
