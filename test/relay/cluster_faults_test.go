@@ -61,9 +61,6 @@ func TestLosingRedis(t *testing.T) {
 // The same as the row of the quality table has it: ten times each, 200 requests a
 // second.
 func TestNightlyLosingRedis(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes two minutes")
-	}
 	for _, m := range mishaps {
 		t.Run(m.name, func(t *testing.T) { loseRedis(t, m, 10, 200, 200, lostToRedis) })
 	}
