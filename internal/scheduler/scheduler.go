@@ -59,7 +59,9 @@ type Event struct {
 const minRetries = 3
 
 // Scheduler makes plans and holds what they have learned. It is safe for
-// concurrent use: one lock guards all of it, held for a microsecond a call.
+// concurrent use: one lock guards all of it, held for a microsecond or two a call.
+// It is held for longer, up to milliseconds in a large catalogue, when a snapshot is
+// taken in, and by requests that find all of a thousand candidates kept away.
 type Scheduler struct {
 	o Options
 
