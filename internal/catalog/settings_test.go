@@ -162,7 +162,10 @@ func TestCheckSettingsNamesEveryFault(t *testing.T) {
 		}, []string{"body[0].to", "body[1].to", "body[2].to", "body[3].to"}},
 		{"edit's models", body(realm.BodyEdit{Op: realm.BodyDelete, Path: "a", Models: []string{"a*b", "m", "m", ""}}), []string{"body[0].models[0]", "body[0].models[2]", "body[0].models[3]"}},
 	}
-	for _, name := range fixedHeaders {
+	for _, name := range append([]string{
+		"Connection", "Content-Length", "Expect", "Host", "Idempotency-Key", "Keep-Alive", "Proxy-Authorization",
+		"Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Idempotency-Key",
+	}, fixedHeaders...) {
 		cases = append(cases, struct {
 			name  string
 			spoil spoil

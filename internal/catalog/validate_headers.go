@@ -10,13 +10,10 @@ import (
 	"realms/internal/realm"
 )
 
-// fixedHeaders are the channel's business in no case: what carries the message,
-// the credential, what the answer is read by, the count against loops, and what
-// would let the transport send a request twice by itself.
+// fixedHeaders are the channel's business in no case, beside those that rule the
+// connection: what the body is read by, the credential, the count against loops.
 var fixedHeaders = []string{
-	"Accept-Encoding", "Authorization", "Connection", "Content-Encoding", "Content-Length", "Content-Type", "Expect", "Host",
-	"Idempotency-Key", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
-	"Transfer-Encoding", "Upgrade", "X-Idempotency-Key", "X-Realms-Hops",
+	"Accept-Encoding", "Authorization", "Content-Encoding", "Content-Type", "Proxy-Authenticate", "X-Realms-Hops",
 }
 
 const maxHeaderName = 200 // bytes
@@ -57,7 +54,7 @@ func (p *problems) headerName(field, name string) string {
 		return ""
 	}
 	name = textproto.CanonicalMIMEHeaderKey(name)
-	if slices.Contains(fixedHeaders, name) {
+	if realm.RulesConnection(name) || slices.Contains(fixedHeaders, name) {
 		p.add(field, "%s cannot be changed: Realms or the connection sets it.", name)
 		return ""
 	}

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -39,13 +38,6 @@ var limitHeaders = [...]string{
 	"X-Ratelimit-Remaining-Tokens",
 	"X-Ratelimit-Reset-Requests",
 	"X-Ratelimit-Reset-Tokens",
-}
-
-// neverSet are the headers that no channel may set: what rules the
-// connection, and what makes net/http send a POST again by itself.
-var neverSet = [...]string{
-	"Connection", "Content-Length", "Expect", "Host", "Idempotency-Key", "Keep-Alive", "Proxy-Authorization", "Proxy-Connection",
-	"Te", "Trailer", "Transfer-Encoding", "Upgrade", "X-Idempotency-Key",
 }
 
 const turnState = "X-Codex-Turn-State"
@@ -100,7 +92,7 @@ func editHeaders(h http.Header, set *realm.ChannelSettings) {
 	}
 	for name, value := range set.SetHeaders {
 		name = http.CanonicalHeaderKey(name)
-		if v := value.Reveal(); printable(v) && !slices.Contains(neverSet[:], name) {
+		if v := value.Reveal(); printable(v) && !realm.RulesConnection(name) {
 			h[name] = []string{v}
 		}
 	}
