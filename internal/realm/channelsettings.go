@@ -32,7 +32,18 @@ type ChannelSettings struct {
 }
 
 // KeepsState tells whether answers may be kept upstream, to be referred to later.
-func (ch *Channel) KeepsState() bool { return ch.Settings.Store != StoreFalse }
+func (ch *Channel) KeepsState() bool {
+	return ch.Type != CodexOAuth && ch.Settings.Store != StoreFalse
+}
+
+// LimitsOf is what bounds one of the channel's credentials.
+func (ch *Channel) LimitsOf(cr *Credential) Limits {
+	l := cr.Limits
+	if ch.Type == CodexOAuth && l.Concurrent == 0 {
+		l.Concurrent = CodexConcurrent
+	}
+	return l
+}
 
 // Timeouts bound an attempt, phase by phase. Nil: as the next wider level says; a
 // zero means no limit.

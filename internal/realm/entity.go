@@ -42,7 +42,8 @@ type ChannelType string
 
 // The upstream types.
 const (
-	OpenAICompatible ChannelType = "openai_compatible"
+	OpenAICompatible ChannelType = "openai_compatible" // a base URL and API keys
+	CodexOAuth       ChannelType = "codex_oauth"       // the operator's own ChatGPT accounts
 )
 
 // Channel is a provider account as an operator thinks of it.
@@ -82,8 +83,10 @@ const AnyModel = "*"
 type Endpoint struct {
 	ID        ID
 	ChannelID ID
-	BaseURL   string // as declared; catalog and upstream read it, no client can choose or see it
-	Position  int
+	// BaseURL is as declared; catalog and upstream read it, no client can choose or see
+	// it. Empty for CodexOAuth, whose backend is the provider's only one.
+	BaseURL  string
+	Position int
 	// Filled by the catalogue.
 	Channel     *Channel
 	Credentials []*Credential
@@ -94,7 +97,7 @@ type Credential struct {
 	ID          ID
 	EndpointID  ID
 	Name        string
-	APIKey      Secret // empty: the upstream asks for none
+	APIKey      Secret // empty: the upstream asks for none, or a CodexAccount stands for it
 	Enabled     bool
 	Priority    int // higher first
 	Weight      int
