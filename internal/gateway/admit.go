@@ -32,7 +32,9 @@ func (x *exchange) record() {
 // admit is step 3. Whatever it refuses costs nothing upstream and names its
 // cause.
 func (x *exchange) admit(ctx context.Context) error {
-	x.need = scheduler.Need{User: x.principal.UserID, Groups: x.principal.Groups, API: x.op.API}
+	x.need = scheduler.Need{
+		User: x.principal.UserID, Groups: x.principal.Groups, API: x.op.API, Converted: convertedAPI(x.op),
+	}
 	if x.req != nil {
 		x.rec.Model, x.rec.Stream = x.req.Model, x.req.Stream // a refused request has its row too
 	}

@@ -24,24 +24,29 @@ type exchange struct {
 	started   time.Time
 
 	// read
-	body *body // nil once let go
-	req  *openai.Request
+	req *openai.Request // as the client wrote it; nil: there is no body
+
+	native    form
+	converted *form // nil: not asked for
+	form      *form // of the present attempt
 
 	// admit
 	need   scheduler.Need
 	model  *realm.Model // nil: not in the catalogue
 	effort string       // from the name's suffix
-	hops   int
-	rec    *realm.RequestRecord // nil once settled: it is the recorder's then
-	ticket usage.Ticket
+	// stateField is the field that asks for a channel that keeps answers; empty: none.
+	stateField string
+	hops       int
+	rec        *realm.RequestRecord // nil once settled: it is the recorder's then
+	ticket     usage.Ticket
 
 	// execute
 	plan    scheduler.Plan
 	channel *realm.Channel // of the present attempt
 	tries   []realm.AttemptRecord
 	served  *realm.AttemptRecord // whose answer goes out, if not the last one's
-	dropped []string             // fields taken away for one more try
 	deadEnd deadEnd              // what the failures so far add up to
+	refusal *realm.Error         // why the request has no other form; nil: it has one, or none was asked for
 	empty   *kept                // an answer without output, kept in case nothing better comes
 
 	deadline *time.Timer // of the client, until commit; nil: it told none
@@ -64,14 +69,16 @@ func (x *exchange) release() {
 // releaseBody gives the request's body up: at commit, since no other attempt
 // will need it, or at the end.
 func (x *exchange) releaseBody() {
-	if x.body != nil {
-		x.body.release()
-		x.body = nil
+	x.native.release()
+	if x.converted != nil {
+		x.converted.release()
 	}
 }
 
 // read is step 2: the whole body, and what of it must be known.
 func (x *exchange) read() error {
+	x.native.op, x.native.path = x.op, x.call.Path
+	x.form = &x.native
 	if x.op.Body == openai.BodyNone {
 		// Nobody wants one. Its end is looked for all the same: behind it net/http
 		// sees the client leave.
@@ -82,12 +89,13 @@ func (x *exchange) read() error {
 	if err != nil {
 		return err
 	}
-	x.body = b
+	x.native.body = b
 	if x.op.Body == openai.BodyMultipart || (x.op.Body == openai.BodyEither && isMultipart(x.call.ContentType)) {
 		x.req, err = openai.ReadMultipart(x.op, b.buf, x.call.ContentType)
 	} else {
 		x.req, err = openai.ReadJSON(x.op, b.buf, nil)
 	}
+	x.native.req = x.req
 	return err
 }
 

@@ -26,6 +26,12 @@ func (x *exchange) execute(ctx context.Context) {
 		step := x.plan.Next(time.Now())
 		switch step.Kind {
 		case scheduler.StepAttempt:
+			if err := x.take(step.Attempt.API); err != nil {
+				if x.plan.Withdraw(time.Now()); x.unfit(err) {
+					return
+				}
+				continue
+			}
 			f := x.attempt(ctx, step.Attempt)
 			if f == nil {
 				return
@@ -105,26 +111,45 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 // attempt's edits.
 func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	ex := &upstream.Exchange{
-		Attempt: *a, API: x.op.API, Method: x.op.Method, Path: x.call.Path, Object: x.op.Object, RawQuery: x.call.RawQuery,
+		Attempt: *a, API: x.form.op.API, Method: x.op.Method, Path: x.form.path, Object: x.op.Object, RawQuery: x.call.RawQuery,
 		Header: x.call.Header, Hops: x.hops, LimitHeaders: x.g.o.SelfMode,
 		Timeouts: x.g.o.Relay.timeouts(a, false),
 	}
-	if x.req == nil {
+	req := x.form.req
+	if req == nil {
 		return ex
 	}
 	ex.ContentType = "application/json" // as it was read, whatever it came as
-	if x.req.Form != nil {
+	if req.Form != nil {
 		ex.ContentType = x.call.ContentType
 	}
-	if x.req.Stream {
+	if req.Stream {
 		ex.Stream = true
 		ex.Timeouts = x.g.o.Relay.timeouts(a, true)
 	}
 	rw := x.rewrite(a)
-	ex.AddedFields = x.req.AddedFields(rw)
+	ex.AddedFields = req.AddedFields(rw)
+	if x.form.conv != nil {
+		ex.AddedFields = append(ex.AddedFields, fieldStreamOptions)
+	}
 	r := x.edited(rw)
 	ex.Body, ex.Length = r, int64(r.Len())
 	return ex
+}
+
+// unfit remembers that the request cannot be put in another form. True: that was
+// our own fault, and the request has its end.
+func (x *exchange) unfit(err error) bool {
+	e := realm.AsError(err)
+	if e.Code == realm.CodeInvalid {
+		x.refusal = e
+		return false
+	}
+	if e.Code == realm.CodeInternal {
+		x.g.o.Log.Error("request failed", "request_id", x.call.ID.String(), "error", err)
+	}
+	x.fail(e, realm.EndedFailed, realm.CauseInternal)
+	return true
 }
 
 // closeTry writes down how the attempt ended, after which its upstream is away for

@@ -27,7 +27,7 @@ func (s *stream) failed(ev sse.Event, v openai.Verdict) (*upstream.Failure, bool
 	x.finish(s.res.Status, realm.EndedFailed, f.Outcome.Cause)
 	own := operatorsOwn(f.Outcome.Cause)
 	raw := s.sc.Bytes(ev.Start, ev.End)
-	if v.Class == openai.ClassTerminal && !own && !upstream.Shows(s.ex, raw) {
+	if v.Class == openai.ClassTerminal && s.conv == nil && !own && !upstream.Shows(s.ex, raw) {
 		s.last(raw, ev.Unterminated)
 		return nil, true
 	}

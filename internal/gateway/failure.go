@@ -66,12 +66,14 @@ func (x *exchange) nothingLeft(v *scheduler.Verdict) *realm.Error {
 	switch d := &x.deadEnd; {
 	case v.Crowded && !asked:
 		return &realm.Error{Code: realm.CodeRateLimited, RetryAfter: time.Second, Message: "Every upstream for this model is busy and too many of your requests wait already; try again in 1 s."}
+	case d.failures == d.pathless && x.refusal != nil:
+		return x.refusal
 	case d.failures == 0:
 		return x.noCandidate(v.Lack)
-	case d.missing == d.failures:
-		return modelNotFound(x.need.Model)
 	case d.pathless == d.failures:
 		return x.noCandidate(scheduler.LackAPI)
+	case d.missing == d.failures-d.pathless:
+		return modelNotFound(x.need.Model)
 	default:
 		return d.err()
 	}
@@ -85,14 +87,23 @@ func (x *exchange) noCandidate(lack scheduler.Lack) *realm.Error {
 	case scheduler.LackModel:
 		return modelNotFound(x.need.Model)
 	case scheduler.LackState:
-		return realm.AsError(realm.Invalid("store", "No channel that offers this model keeps responses: leave `store` out or set it to false."))
+		return x.keptNowhere()
 	case scheduler.LackCredential, scheduler.LackNothing:
 	}
 	return &realm.Error{Code: realm.CodeOverloaded, RetryAfter: 30 * time.Second, Message: "No upstream for this model is in use at the moment."}
 }
 
+// keptNowhere is the answer when a request builds on what no channel keeps.
+func (x *exchange) keptNowhere() *realm.Error {
+	if x.stateField == "store" {
+		return realm.Invalid("store", "No channel that offers this model keeps responses: leave `store` out or set it to false.")
+	}
+	return realm.Invalid(x.stateField, "No channel that offers this model keeps responses: leave `"+x.stateField+"` out and send the whole conversation in `input`.")
+}
+
 // err is the answer when every attempt failed.
 func (d *deadEnd) err() *realm.Error {
+	d.failures -= d.pathless // another form of the request, or another channel, failed otherwise
 	switch {
 	case d.limited == d.failures && d.soonest >= longWait:
 		return &realm.Error{Code: realm.CodeRateLimited, Message: fmt.Sprintf(

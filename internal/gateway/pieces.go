@@ -7,6 +7,9 @@ import "realms/internal/protocol/openai"
 // gone.
 func (s *stream) long() (done bool) {
 	class, ok := s.state.Head(s.sc.Pending())
+	if s.conv != nil { // an event is converted in one piece
+		ok = false
+	}
 	if !s.midEvent && (!ok || class != openai.ClassSubstantive) {
 		s.sc.Grow()
 		return false

@@ -19,15 +19,15 @@ const editRoom = 256
 // the attempt's edits.
 func (x *exchange) edited(rw openai.Rewrite) *bodyReader {
 	var copied *body
-	if size := len(x.body.buf) + editRoom; size <= largeBody {
+	if size := len(x.form.body.buf) + editRoom; size <= largeBody {
 		copied = newBody(size, nil)
 	} else {
 		copied = ownBody(nil) // made by the edit, if there is one
 	}
 	defer copied.release() // the reader keeps its own reference
-	edited := x.req.AppendEdit(copied.buf, rw)
-	if sameBytes(edited, x.body.buf) {
-		return x.body.reader()
+	edited := x.form.req.AppendEdit(copied.buf, rw)
+	if sameBytes(edited, x.form.body.buf) {
+		return x.form.body.reader()
 	}
 	copied.buf = edited
 	return copied.reader()
@@ -35,11 +35,16 @@ func (x *exchange) edited(rw openai.Rewrite) *bodyReader {
 
 // rewrite says what this attempt changes in the body.
 func (x *exchange) rewrite(a *realm.Attempt) openai.Rewrite {
-	rw := openai.Rewrite{Effort: x.effort, Drop: x.dropped}
-	if a.Model != x.req.Model {
+	f := x.form
+	rw := openai.Rewrite{Effort: x.effort, Drop: f.dropped}
+	if a.Model != f.req.Model {
 		rw.Model = a.Model
 	}
-	rw.ForceUsage = x.req.Stream && !x.g.learned.refuses(x.snap, a.Channel.ID, fieldStreamOptions)
+	refused := x.g.learned.refuses(x.snap, a.Channel.ID, fieldStreamOptions)
+	rw.ForceUsage = f.req.Stream && !refused
+	if f.conv != nil && refused {
+		rw.Drop = append(rw.Drop[:len(rw.Drop):len(rw.Drop)], fieldStreamOptions) // the conversion has put it there
+	}
 	if x.model != nil && x.model.Compat != nil {
 		rw.Compat = x.model.Compat
 	} else {
@@ -47,7 +52,7 @@ func (x *exchange) rewrite(a *realm.Attempt) openai.Rewrite {
 	}
 	// What another account has encrypted none but that one can read; and once an
 	// upstream has refused it, no other is asked with it.
-	rw.DropEncrypted = a.Leaves || slices.Contains(x.dropped, openai.EncryptedContent)
+	rw.DropEncrypted = a.Leaves || slices.Contains(f.dropped, openai.EncryptedContent)
 	s := &a.Channel.Settings
 	rw.ServiceTier, rw.Store, rw.SafetyIdentifier = s.ServiceTier, s.Store, s.SafetyIdentifier
 	if s.SafetyIdentifier == realm.SafetyHMAC {
@@ -101,17 +106,18 @@ const fieldStreamOptions = "stream_options"
 
 // learn decides on a field that the upstream refuses: taken away once, it may
 // serve; named again, or the client's own to keep, its refusal is the answer.
-func (x *exchange) learn(ex *upstream.Exchange, f *upstream.Failure) {
-	if f.Outcome.Next != realm.NextWithoutField {
+func (x *exchange) learn(ex *upstream.Exchange, taught *upstream.Failure) {
+	if taught.Outcome.Next != realm.NextWithoutField {
 		return
 	}
-	field := f.Outcome.Field
+	field := taught.Outcome.Field
 	ours := slices.Contains(ex.AddedFields, field)
-	if x.req == nil || slices.Contains(x.dropped, field) || (!ours && !x.req.Droppable(field)) {
-		f.Outcome.Next, f.Outcome.Cause = realm.NextStop, realm.CauseClientError
+	f := x.form
+	if f.req == nil || slices.Contains(f.dropped, field) || (!ours && !f.req.Droppable(field)) {
+		taught.Outcome.Next, taught.Outcome.Cause = realm.NextStop, realm.CauseClientError
 		return
 	}
-	x.dropped = append(x.dropped, field)
+	f.dropped = append(f.dropped, field)
 	if ours && strings.HasPrefix(field, fieldStreamOptions) {
 		x.g.learned.learn(x.snap, ex.Attempt.Channel.ID, fieldStreamOptions)
 	}

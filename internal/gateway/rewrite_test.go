@@ -33,6 +33,8 @@ func rewriting(t testing.TB, operation, body string, s realm.ChannelSettings) (*
 		t.Fatal(err)
 	}
 	x.req, x.need = req, scheduler.Need{Model: req.Model}
+	x.native = form{op: x.op, req: req}
+	x.form = &x.native
 	return x, &realm.Attempt{Number: 1, Channel: &realm.Channel{ID: 7, Settings: s}, Model: req.Model}
 }
 

@@ -20,9 +20,9 @@ const mostEstimated = 32_000
 // bindSession finds the session that the request belongs to. Its account is asked
 // first, so that what that has cached, or encrypted, is of use again.
 func (x *exchange) bindSession() {
-	x.need.State = x.op.Keeps && x.req.Store != nil && *x.req.Store
+	x.needState()
 	if x.req.Form == nil {
-		x.need.Tokens = min(int64(len(x.body.buf))/bytesPerToken, mostEstimated)
+		x.need.Tokens = min(int64(len(x.native.body.buf))/bytesPerToken, mostEstimated)
 	}
 	name := x.req.RouteKey
 	for i := 0; name == "" && i < len(sessionHeaders); i++ {
@@ -34,6 +34,22 @@ func (x *exchange) bindSession() {
 		x.need.Session = routeKey(x.principal.UserID, name)
 		x.need.Hard = x.req.HasCompaction // no other account can read what it holds
 	}
+}
+
+// needState finds out whether the request needs a channel that keeps answers.
+func (x *exchange) needState() {
+	if !x.op.Keeps {
+		return
+	}
+	if x.req.Store != nil && *x.req.Store {
+		x.stateField = "store"
+	}
+	for _, ref := range x.req.Objects {
+		if ref.Field == "previous_response_id" || ref.Field == "conversation" {
+			x.stateField = ref.Field
+		}
+	}
+	x.need.State = x.stateField != ""
 }
 
 // routeKey hashes what a client calls its session, within its user's own.

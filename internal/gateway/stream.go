@@ -2,10 +2,9 @@ package gateway
 
 import (
 	"context"
-	"errors"
-	"io"
 	"time"
 
+	"realms/internal/protocol/convert"
 	"realms/internal/protocol/openai"
 	"realms/internal/realm"
 	"realms/internal/sse"
@@ -34,6 +33,9 @@ type stream struct {
 	known bool // the response's id is remembered
 	// drains: when the client leaves, the rest is read for its usage.
 	drains bool
+	// conv makes the client's events of the upstream's; nil: they are the same.
+	conv convert.Stream
+	out  []byte // what it has made that is to be written next
 
 	from, to int  // the range of the scanner's buffer to be written next
 	output   bool // something substantive came: commit with this round
@@ -54,11 +56,14 @@ func (x *exchange) relayStream(ctx context.Context, ex *upstream.Exchange, res *
 		drains: drains(ex.Attempt.Channel),
 	}
 	choices := 1
-	if x.req != nil {
-		choices = x.req.Choices
+	if x.form.req != nil {
+		choices = x.form.req.Choices
 	}
-	s.state.Reset(x.op.Stream, choices)
-	s.at.Point = s.state.Point()
+	s.state.Reset(x.form.op.Stream, choices)
+	if x.form.conv != nil {
+		s.conv = x.form.conv.Stream()
+	}
+	s.at.Point = s.point()
 	s.start()
 	defer s.close()
 	for {
@@ -109,13 +114,15 @@ func (s *stream) event(ev sse.Event) (f *upstream.Failure, done bool) {
 	case openai.ClassTerminal:
 		return s.terminal(ev)
 	case openai.ClassUsageOnly:
-		if s.x.req == nil || s.x.req.IncludeUsage {
-			s.add(ev)
+		if s.conv == nil && s.x.req != nil && !s.x.req.IncludeUsage {
+			return nil, false
 		}
-		return nil, false
 	case openai.ClassSubstantive:
 		s.produced()
 	case openai.ClassComment, openai.ClassHeld:
+	}
+	if s.conv != nil {
+		return s.convert(ev)
 	}
 	s.add(ev)
 	return nil, false
@@ -146,7 +153,7 @@ func (s *stream) add(ev sse.Event) {
 // aside, since the next read overwrites the buffer. False means that the client
 // is gone, and the record is settled.
 func (s *stream) flush() bool {
-	if s.from == s.to {
+	if s.from == s.to && len(s.out) == 0 {
 		return true
 	}
 	held, err := s.put()
@@ -164,9 +171,8 @@ func (s *stream) flush() bool {
 func (s *stream) put() (held bool, err error) {
 	s.x.mu.Lock()
 	defer s.x.mu.Unlock()
-	p := s.sc.Bytes(s.from, s.to)
-	s.from = s.to
-	s.at.Point = s.state.Point()
+	p := s.next()
+	s.at.Point = s.point()
 	mayHold := s.events <= heldEvents && len(s.held)+len(p) <= heldBytes || s.closed // given up: all of it is kept
 	if !s.x.committed && !s.output && mayHold {
 		s.held = append(s.held, p...)
@@ -178,6 +184,26 @@ func (s *stream) put() (held bool, err error) {
 		s.partEnds, s.midEvent = false, false
 	}
 	return false, err
+}
+
+// next takes what is to be written next.
+func (s *stream) next() []byte {
+	if s.conv != nil {
+		p := s.out
+		s.out = s.out[:0] // whoever keeps p copies it
+		return p
+	}
+	p := s.sc.Bytes(s.from, s.to)
+	s.from = s.to
+	return p
+}
+
+// point is how far the client's stream has come.
+func (s *stream) point() openai.Point {
+	if s.conv != nil {
+		return s.conv.Point()
+	}
+	return s.state.Point()
 }
 
 // gone ends the stream of a client that does not take its bytes.
@@ -232,146 +258,11 @@ func (s *stream) commit() {
 // remember makes the response's id known while it is still streamed, so that it
 // can be fetched or cancelled.
 func (s *stream) remember() {
-	if !s.known && s.state.ResponseID() != "" {
+	if !s.known && s.conv == nil && s.state.ResponseID() != "" {
 		s.known = true
 		s.x.keepObjects(s.state.ResponseID(), nil)
 	}
 }
-
-// terminal ends the stream well: what came before it is sent, the usage made
-// durable, and only then the client sees the end.
-func (s *stream) terminal(ev sse.Event) (*upstream.Failure, bool) {
-	x := s.x
-	if s.state.Empty() && x.worthAnother() && s.abandon() {
-		s.add(ev)
-		return s.keepEmpty(), false
-	}
-	s.output = true
-	if !s.flushBefore(ev) {
-		return nil, true
-	}
-	s.seal()
-	x.noteUsage(s.state.Usage())
-	s.known = true
-	if x.op.Keeps {
-		x.rec.Objects = nil
-		x.keepObjects(s.state.ResponseID(), s.state.OutputIDs())
-	}
-	x.finish(s.res.Status, realm.EndedCompleted, causeOf(s.state.Empty()))
-	s.last(s.sc.Bytes(ev.Start, ev.End), ev.Unterminated)
-	s.drain()
-	return nil, true
-}
-
-// flushBefore sends what stands before an event that must wait for the record,
-// and starts a new range at it. False means that the client is gone.
-func (s *stream) flushBefore(ev sse.Event) bool {
-	ok := s.flush()
-	s.from, s.to = ev.Start, ev.Start
-	return ok
-}
-
-// last writes the stream's last bytes; the record is closed, so a client that is
-// gone changes nothing, and sealed, so no lock is needed.
-func (s *stream) last(p []byte, unterminated bool) {
-	if unterminated {
-		p = append(append([]byte(nil), p...), "\n\n"...)
-	}
-	_ = s.send(p)
-}
-
-// broken handles an event that is not what the protocol allows.
-func (s *stream) broken(err error) (*upstream.Failure, bool) {
-	if s.abandon() {
-		return badAnswer(s.res, err), false
-	}
-	if !s.flush() {
-		return nil, true
-	}
-	s.seal()
-	s.fail(realm.EndedUpstreamCut, &realm.Error{Code: realm.CodeUpstreamBad, Message: "The upstream's stream broke its own protocol.", Reason: string(realm.CauseUpstreamCut)}, err)
-	return nil, true
-}
-
-// fail ends a committed stream with an error event.
-func (s *stream) fail(ended realm.Ended, e *realm.Error, err error) {
-	x := s.x
-	x.noteUsage(s.state.Usage())
-	x.rec.Error = oneLine(err.Error())
-	x.finish(s.res.Status, ended, realm.CauseUpstreamCut)
-	at := s.at
-	at.Attempts = len(x.tries)
-	x.client.Fail(e, at)
-}
-
-// ended handles the end of the upstream's bytes without a terminal event.
-func (s *stream) ended(ctx context.Context, err error) *upstream.Failure {
-	x := s.x
-	if errors.Is(err, io.EOF) {
-		if ev, ok := s.sc.Finish(); ok {
-			if f, done := s.event(ev); f != nil || done {
-				return f
-			}
-			if !s.flush() {
-				return nil
-			}
-		}
-		if s.state.FinishedAllChoices() {
-			return s.complete()
-		}
-		err = errNoEnd
-	}
-	if s.abandon() {
-		return x.readFailure(ctx, s.res, err)
-	}
-	s.seal()
-	s.breakOff()
-	x.noteUsage(s.state.Usage())
-	x.rec.Status = s.res.Status
-	x.cut(ctx, err, s.at)
-	return nil
-}
-
-// complete ends a chat stream that had it all but its [DONE].
-func (s *stream) complete() *upstream.Failure {
-	x := s.x
-	if s.state.Empty() && x.worthAnother() && s.abandon() {
-		s.held = openai.AppendDone(s.held)
-		return s.keepEmpty()
-	}
-	s.output = true
-	s.seal()
-	x.noteUsage(s.state.Usage())
-	x.finish(s.res.Status, realm.EndedCompleted, causeOf(s.state.Empty()))
-	s.last(openai.AppendDone(nil), false)
-	return nil
-}
-
-// keepEmpty puts a stream without output aside, to ask one other credential.
-func (s *stream) keepEmpty() *upstream.Failure {
-	s.held = append(s.held, s.sc.Bytes(s.from, s.to)...)
-	b := newBody(len(s.held), nil)
-	b.buf = append(b.buf, s.held...)
-	s.x.keep(&kept{body: b, header: s.res.Header, status: s.res.Status, stream: true, usage: s.state.Usage()})
-	return emptyFailure(s.res)
-}
-
-// drain reads on to the answer's end, which has usually arrived with its terminal
-// event, so that the connection can be used again.
-func (s *stream) drain() {
-	stop := time.AfterFunc(drainTime, s.res.Cut)
-	defer stop.Stop()
-	for s.sc.Fill() == nil {
-		for _, ok := s.sc.Next(); ok; _, ok = s.sc.Next() {
-			continue
-		}
-		if s.sc.Full() {
-			return
-		}
-	}
-}
-
-var errNoEnd = errors.New("the stream ended without its terminal event")
 
 // finish settles with the status that went out.
 func (x *exchange) finish(status int, ended realm.Ended, cause realm.Cause) {

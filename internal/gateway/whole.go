@@ -28,7 +28,7 @@ func (x *exchange) relay(ctx context.Context, ex *upstream.Exchange, res *upstre
 	if x.wantsStream() && !isJSON(res) {
 		return x.relayStream(ctx, ex, res) // events under another name; what is none of them fails there
 	}
-	if x.op.Binary && !isJSON(res) {
+	if x.form.op.Binary && !isJSON(res) {
 		return x.relayBytes(ctx, res)
 	}
 	return x.relayWhole(ctx, ex, res)
@@ -73,12 +73,19 @@ func (x *exchange) relayWhole(ctx context.Context, ex *upstream.Exchange, res *u
 			answer.release()
 		}
 	}()
-	more, err := answer.readUpTo(res.Body, wholeMost)
+	most := wholeMost
+	if x.form.conv != nil { // it is converted in one piece
+		most = x.g.o.Limits.EventBytes
+	}
+	more, err := answer.readUpTo(res.Body, most)
 	if err != nil {
 		return x.readFailure(ctx, res, err)
 	}
 	if x.wantsStream() {
 		return x.refusedStream(ex, res, answer.buf)
+	}
+	if more && x.form.conv != nil {
+		return badAnswer(res, errTooLarge)
 	}
 	if more {
 		if f := x.inspectHead(ex, res, answer.buf); f != nil {
@@ -90,22 +97,30 @@ func (x *exchange) relayWhole(ctx context.Context, ex *upstream.Exchange, res *u
 	if f != nil {
 		return f
 	}
+	if f = x.convertWhole(ex, res, answer); f != nil {
+		return f
+	}
 	if a.Empty && x.worthAnother() {
 		x.keep(&kept{body: answer, header: res.Header, status: res.Status, usage: a.Usage})
 		answer = nil
 		return emptyFailure(res)
 	}
+	x.deliver(ctx, res, &a, answer.buf)
+	return nil
+}
+
+// deliver ends the request with a whole answer.
+func (x *exchange) deliver(ctx context.Context, res *upstream.Response, a *openai.Answer, text []byte) {
 	x.noteUsage(a.Usage)
 	x.keepObjects(a.ID, a.OutputIDs)
 	if clientLeft(ctx) {
 		x.clientGone() // the answer was read to its end for its usage
-		return nil
+		return
 	}
 	x.finish(res.Status, realm.EndedCompleted, causeOf(a.Empty))
 	x.begin()
-	x.client.Begin(res.Status, res.Header, false, int64(len(answer.buf)))
-	_ = x.client.Write(answer.buf) // the client may be gone; the record is closed
-	return nil
+	x.client.Begin(res.Status, res.Header, false, int64(len(text)))
+	_ = x.client.Write(text) // the client may be gone; the record is closed
 }
 
 // readUpTo fills the body from r; more says that r has over most bytes.
@@ -133,13 +148,13 @@ func (x *exchange) inspectWhole(ex *upstream.Exchange, res *upstream.Response, b
 	switch {
 	case len(b) == 0 && x.op.Meters:
 		return openai.Answer{}, badAnswer(res, errEmptyBody)
-	case len(b) == 0 || (x.op.Answer == openai.AnswerJSONOrRaw && !isJSON(res)):
+	case len(b) == 0 || (x.form.op.Answer == openai.AnswerJSONOrRaw && !isJSON(res)):
 		if openai.IsHTML(b) {
 			return openai.Answer{}, badAnswer(res, errHTML)
 		}
 		return openai.Answer{Usage: noUsage()}, nil
 	}
-	a, err := openai.InspectAnswer(x.op, b)
+	a, err := openai.InspectAnswer(x.form.op, b)
 	if err != nil {
 		return a, badAnswer(res, err)
 	}
@@ -165,9 +180,9 @@ func (x *exchange) inspectHead(ex *upstream.Exchange, res *upstream.Response, he
 // refusedStream judges a JSON answer to a request for events: an error that came
 // with a status of success, or an upstream that does not stream.
 func (x *exchange) refusedStream(ex *upstream.Exchange, res *upstream.Response, b []byte) *upstream.Failure {
-	a, err := openai.InspectAnswer(x.op, b)
+	a, err := openai.InspectAnswer(x.form.op, b)
 	if err != nil {
-		a = openai.InspectHead(x.op, b) // too large to be here whole, or broken
+		a = openai.InspectHead(x.form.op, b) // too large to be here whole, or broken
 	}
 	if a.Error != nil {
 		return x.g.o.Upstream.ClassifyError(ex, res.Header, *a.Error)
@@ -225,7 +240,7 @@ func (x *exchange) noteUsage(u realm.Usage) {
 // keepObjects remembers which account holds what the answer made, unless the
 // client asked that nothing be kept.
 func (x *exchange) keepObjects(id string, outputs []string) {
-	if !x.op.Keeps || id == "" || !x.channel.KeepsState() || (x.req.Store != nil && !*x.req.Store) {
+	if !x.op.Keeps || id == "" || x.form.conv != nil || !x.channel.KeepsState() || (x.req.Store != nil && !*x.req.Store) {
 		return
 	}
 	now := time.Now()
@@ -248,6 +263,7 @@ func isJSON(res *upstream.Response) bool {
 
 var (
 	errEmptyBody = errors.New("the answer has no body")
+	errTooLarge  = errors.New("the answer is larger than limits.event_bytes, and must be converted in one piece")
 	errHTML      = errors.New("the answer is an HTML page")
 	errNoStream  = errors.New("events were asked for and one JSON answer came")
 	errStream    = errors.New("one answer was asked for and events came")

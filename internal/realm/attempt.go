@@ -10,6 +10,7 @@ type Attempt struct {
 	Channel    *Channel
 	Endpoint   *Endpoint
 	Credential *Credential
+	API        API      // in which it is asked: the request's own, or the one it is converted to
 	Model      string   // the upstream's name
 	Timeouts   Timeouts // the model's on this channel; nil fields: the channel's
 	// Leaves: the session is bound to another account, which made what is encrypted

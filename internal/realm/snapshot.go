@@ -45,6 +45,7 @@ type Tier struct {
 	Candidates []Candidate
 	// Cumulative[i] is the weight of the candidates up to and with i.
 	Cumulative []int
+	APIs       APISet // what any of them speaks
 }
 
 // Candidate is a channel that binds the model.
@@ -161,7 +162,7 @@ func newRoute(channels []*Channel, name string, open bool) *Route {
 	}
 	r := &Route{Tiers: make([]Tier, 0, len(byPriority))}
 	for p, c := range byPriority {
-		r.Tiers = append(r.Tiers, Tier{Priority: p, Candidates: c, Cumulative: cumulative(c)})
+		r.Tiers = append(r.Tiers, Tier{Priority: p, Candidates: c, Cumulative: cumulative(c), APIs: spoken(c)})
 	}
 	slices.SortFunc(r.Tiers, func(a, b Tier) int { return cmp.Compare(b.Priority, a.Priority) })
 	return r
@@ -174,6 +175,15 @@ func cumulative(candidates []Candidate) []int {
 		sums[i] = sum
 	}
 	return sums
+}
+
+// spoken is what any of the candidates speaks.
+func spoken(candidates []Candidate) APISet {
+	var all APISet
+	for i := range candidates {
+		all |= candidates[i].Channel.APIs
+	}
+	return all
 }
 
 // binding is the one that offers a name: the exact one, else the longest pattern

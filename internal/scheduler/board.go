@@ -100,7 +100,7 @@ func (b *board) lay(bc *boardChannel, ch *realm.Channel, prev *board, latest boo
 	for _, ep := range ch.Endpoints {
 		en := node(ep.ID, subject{endpoint: ep}, realm.Limits{})
 		for _, cr := range ep.Credentials {
-			cn := node(cr.ID, subject{endpoint: ep, credential: cr}, cr.Limits)
+			cn := node(cr.ID, subject{endpoint: ep, credential: cr}, ch.LimitsOf(cr))
 			if cr.Usable() {
 				bc.add(ep, en, cr, cn)
 			}

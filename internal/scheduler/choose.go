@@ -117,11 +117,17 @@ func (p *Plan) fromGroup(group realm.ID, now time.Time, found *survey) choice {
 	}
 	for i := range route.Tiers {
 		t := &route.Tiers[i]
-		if c := p.draw(group, t, now); c.ok() {
-			return c
-		}
-		if c := p.search(group, t, now, found); c.ok() {
-			return c
+		for _, api := range [...]realm.API{p.need.API, p.need.Converted} {
+			if !t.APIs.Has(api) {
+				continue
+			}
+			p.asking = api
+			if c := p.draw(group, t, now); c.ok() {
+				return c
+			}
+			if c := p.search(group, t, now, found); c.ok() {
+				return c
+			}
 		}
 	}
 	return choice{}
@@ -129,14 +135,15 @@ func (p *Plan) fromGroup(group realm.ID, now time.Time, found *survey) choice {
 
 // fromCredential is the one candidate of a request that is bound to it.
 func (p *Plan) fromCredential(group, credential realm.ID, now time.Time, found *survey) choice {
-	c := choice{group: group}
+	c := choice{group: group, api: p.need.API}
 	at, ok := p.board.credentials[credential]
 	if !ok || !at.channel.ch.Enabled || !slices.Contains(at.channel.ch.Groups, group) {
 		return choice{}
 	}
 	c.channel, c.endpoint, c.credential = at.channel, at.endpoint, at.credential
 	if p.need.Model != "" {
-		if c.candidate = p.candidate(group, at.channel.ch); c.candidate == nil || !p.mayAsk(at.channel.ch) {
+		c.candidate, c.api = p.candidate(group, at.channel.ch), p.form(at.channel.ch, now)
+		if c.candidate == nil || c.api == 0 {
 			return choice{}
 		}
 	}
@@ -165,13 +172,14 @@ func (p *Plan) fromSession(group realm.ID, route *realm.Route, now time.Time) ch
 		return choice{}
 	}
 	cand := candidateOf(route, at.channel.ch)
-	if cand == nil || !p.mayAsk(at.channel.ch) {
+	api := p.form(at.channel.ch, now)
+	if cand == nil || api == 0 {
 		// Not for this request: the session keeps it for others, unless the group that
 		// comes before its own can serve again.
 		p.yielded = p.yielded || !at.channel.ch.Enabled || !slices.Contains(at.channel.ch.Groups, group)
 		return choice{}
 	}
-	c := choice{group, cand, at.channel, at.endpoint, at.credential}
+	c := choice{group, cand, at.channel, at.endpoint, at.credential, api}
 	b := p.block(&c, now)
 	if b.kind <= blockRamp { // a session is no herd
 		return c
@@ -208,10 +216,37 @@ func candidateOf(route *realm.Route, ch *realm.Channel) *realm.Candidate {
 	return nil
 }
 
-// mayAsk tells whether the request may be the channel's at all.
-func (p *Plan) mayAsk(ch *realm.Channel) bool {
-	return ch.APIs.Has(p.need.API) && (!p.need.State || ch.KeepsState()) && (p.need.Channel == "" || p.need.Channel == ch.Name) &&
-		!slices.Contains(p.channels, ch.ID) && !p.full(ch)
+// form is the API in which the request may be asked of a channel, as far as that
+// does not depend on a credential; 0: it may not be the channel's at all. On one that
+// turned out not to have the request's own API it is the converted one.
+func (p *Plan) form(ch *realm.Channel, now time.Time) realm.API {
+	need := &p.need
+	if need.Channel != "" && need.Channel != ch.Name || ch.Type == realm.CodexOAuth && !need.Accounts ||
+		slices.Contains(p.channels, ch.ID) || p.full(ch) || need.State && !ch.KeepsState() {
+		return 0
+	}
+	native := ch.APIs.Has(need.API)
+	converted := need.Converted != 0 && !need.State && ch.APIs.Has(need.Converted) // no conversion keeps state
+	switch {
+	case native && !(converted && p.lacks(ch, need.API, now)):
+		return need.API
+	case converted && !(native && p.lacks(ch, need.Converted, now)):
+		return need.Converted
+	case native:
+		return need.API
+	default:
+		return 0
+	}
+}
+
+// lacks tells whether the channel has turned out not to have an API.
+func (p *Plan) lacks(ch *realm.Channel, api realm.API, now time.Time) bool {
+	n := p.board.channels[ch.Slot].node
+	if n.marks == 0 {
+		return false
+	}
+	m, ok := p.s.marks.get(markKey{realm.ScopeChannelAPI, n.id, api.String()})
+	return ok && (m.forever || now.Before(m.told))
 }
 
 // draw picks by weight among the candidates of a tier, and the least loaded of the
@@ -224,7 +259,7 @@ func (p *Plan) draw(group realm.ID, t *realm.Tier, now time.Time) choice {
 	for range min(draws, 2*len(t.Candidates)) {
 		hit := p.s.o.Rand(total)
 		cand := &t.Candidates[sort.SearchInts(t.Cumulative, hit+1)]
-		if !p.mayAsk(cand.Channel) {
+		if p.form(cand.Channel, now) != p.asking {
 			continue
 		}
 		if c := p.fromChannel(group, cand, now); c.ok() {
@@ -257,7 +292,7 @@ func (p *Plan) fromLevel(group realm.ID, cand *realm.Candidate, bc *boardChannel
 			seen++
 			continue
 		}
-		c := choice{group: group, candidate: cand, channel: bc, endpoint: e}
+		c := choice{group: group, candidate: cand, channel: bc, endpoint: e, api: p.asking}
 		if c.credential = p.fromEndpoint(c, now); c.ok() {
 			best = c
 			seen++

@@ -40,7 +40,7 @@ func (r *rig) passedBy(need Need) []string {
 		for _, l := range bc.levels {
 			for j := range l.endpoints {
 				for k := range l.endpoints[j].credentials {
-					c := choice{0, nil, bc, &l.endpoints[j], &l.endpoints[j].credentials[k]}
+					c := choice{0, nil, bc, &l.endpoints[j], &l.endpoints[j].credentials[k], need.API}
 					if r.s.health(&c, &need, r.now).kind >= blockOpen {
 						names = append(names, c.credential.cr.Name)
 					}

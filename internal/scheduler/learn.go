@@ -70,7 +70,18 @@ func (p *Plan) learn(o *realm.Outcome, now time.Time) {
 		p.closeBreaker(realm.ScopeEndpoint, now) // it was reached, and answered
 	}
 	p.blame(o, now)
+	if o.Scope == realm.ScopeChannelAPI && p.convertible(now) {
+		p.now.api, p.again = p.need.Converted, true // the same credential, asked in the other form
+		return
+	}
 	p.passBy(o, now)
+}
+
+// convertible tells whether the channel, which has turned out not to have the
+// request's own API, may be asked in the other form.
+func (p *Plan) convertible(now time.Time) bool {
+	other := p.need.Converted
+	return other != 0 && p.now.api != other && p.form(p.now.channel.ch, now) == other
 }
 
 // worked notes a success of all that served.

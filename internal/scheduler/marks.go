@@ -135,7 +135,7 @@ func (s *Scheduler) consult(b *block, n *node, wide, narrow markKey, now time.Ti
 func (s *Scheduler) health(c *choice, need *Need, now time.Time) block {
 	b := block{ramp: 1}
 	if n := c.channel.node; n.marks > 0 {
-		s.consult(&b, n, markKey{realm.ScopeChannelAPI, n.id, need.apiName()}, markKey{realm.ScopeChannelModel, n.id, need.Model}, now)
+		s.consult(&b, n, markKey{realm.ScopeChannelAPI, n.id, c.api.String()}, markKey{realm.ScopeChannelModel, n.id, need.Model}, now)
 	}
 	if n := c.endpoint.node; n.marks > 0 {
 		s.consult(&b, n, markKey{realm.ScopeEndpoint, n.id, ""}, markKey{realm.ScopeEndpointModel, n.id, need.Model}, now)
@@ -160,7 +160,7 @@ func (c *choice) key(scope realm.Scope, need *Need) (markKey, *node) {
 	case realm.ScopeChannelModel:
 		return markKey{scope, c.channel.node.id, need.Model}, c.channel.node
 	case realm.ScopeChannelAPI:
-		return markKey{scope, c.channel.node.id, need.apiName()}, c.channel.node
+		return markKey{scope, c.channel.node.id, c.api.String()}, c.channel.node
 	case realm.ScopeNone:
 	}
 	return markKey{}, nil

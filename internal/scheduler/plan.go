@@ -13,7 +13,13 @@ type Need struct {
 	Groups []realm.ID // in order; one is exhausted before the next
 	Model  string     // the public name; empty: about an object alone
 	API    realm.API  // what the channel must speak
-	Open   bool       // the catalogue is not enforced: unbound names pass
+	// Converted is what it may speak instead, where the request can be put in another
+	// form: on a channel that speaks both its own wins, in a tier those that need no
+	// conversion come first. 0: nothing.
+	Converted realm.API
+	// Accounts: the operator's own accounts (realm.CodexOAuth) may serve it.
+	Accounts bool
+	Open     bool // the catalogue is not enforced: unbound names pass
 	// Channel restricts the choice to one channel by name; empty: any.
 	Channel string
 	// Endpoint restricts it to one endpoint, whatever it is marked open; 0: any.
@@ -30,8 +36,6 @@ type Need struct {
 	// Tokens is about how many the request will use, until Spent tells.
 	Tokens int64
 }
-
-func (n *Need) apiName() string { return n.API.String() }
 
 // StepKind says what to do next.
 type StepKind uint8
@@ -76,6 +80,7 @@ type Plan struct {
 	triedRoom [6]realm.ID
 	endpoints []realm.ID // beside which an attempt has failed
 	channels  []realm.ID // put out of question by a failure
+	asking    realm.API  // the form for which a tier is looked through
 	taken     []tally    // attempts on channels that bound them
 
 	spare     choice    // the first that failed by a passing fault
@@ -109,6 +114,7 @@ type choice struct {
 	channel    *boardChannel
 	endpoint   *boardEndpoint
 	credential *boardCredential
+	api        realm.API // in which it is asked: Need.API, or Need.Converted
 }
 
 func (c *choice) ok() bool { return c.credential != nil }
@@ -126,7 +132,7 @@ func (s *Scheduler) Begin(p *Plan, snap *realm.Snapshot, need Need, now time.Tim
 	}
 	p.bound = s.boundTo(need.Session, now)
 	p.home = p.bound
-	if p.bound != 0 && !p.offers(p.bound) {
+	if p.bound != 0 && !p.offers(p.bound, now) {
 		// Its account does not have this model: the session has another one for it.
 		p.need.Session = need.Session.For(need.Model)
 		p.bound = s.boundTo(p.need.Session, now)
@@ -192,7 +198,7 @@ func (p *Plan) mayRepeat(now time.Time) bool {
 // repeat makes the same attempt once more in the slot it has.
 func (p *Plan) repeat(now time.Time) {
 	p.number++
-	p.attempt.Number, p.began = p.number, now
+	p.attempt.Number, p.attempt.API, p.began = p.number, p.now.api, now
 	p.count(p.now.channel.ch)
 	p.ration(now)
 }

@@ -49,16 +49,19 @@ func (r *rates) add(now time.Time, requests int, tokens int64) {
 	r.tokens += tokens
 }
 
-// giveBack takes tokens off the second in which they were added, while it counts.
-func (r *rates) giveBack(added time.Time, tokens int64, now time.Time) {
+// giveBack takes requests and tokens off the second in which they were added, while
+// it counts.
+func (r *rates) giveBack(added time.Time, requests int, tokens int64, now time.Time) {
 	r.move(now)
 	at := r.second(added)
 	if at < 0 || at > r.last || r.last-at >= int64(len(r.slots)) {
 		return
 	}
 	s := &r.slots[at%int64(len(r.slots))]
-	tokens = min(tokens, s.tokens)
+	requests, tokens = min(requests, s.requests), min(tokens, s.tokens)
+	s.requests -= requests
 	s.tokens -= tokens
+	r.requests -= requests
 	r.tokens -= tokens
 }
 

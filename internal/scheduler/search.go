@@ -83,7 +83,7 @@ func (p *Plan) search(group realm.ID, t *realm.Tier, now time.Time, found *surve
 	total := 0
 	for i := range t.Candidates {
 		cand := &t.Candidates[i]
-		if !p.mayAsk(cand.Channel) {
+		if p.form(cand.Channel, now) != p.asking {
 			continue
 		}
 		c := p.fromChannel(group, cand, now)
@@ -109,7 +109,7 @@ func (p *Plan) survey(group realm.ID, cand *realm.Candidate, now time.Time, foun
 				continue
 			}
 			for k := range e.credentials {
-				c := choice{group, cand, bc, e, &e.credentials[k]}
+				c := choice{group, cand, bc, e, &e.credentials[k], p.asking}
 				if slices.Contains(p.tried, c.credential.cr.ID) {
 					continue
 				}
@@ -167,7 +167,8 @@ func (p *Plan) Verdict(now time.Time) Verdict {
 		}
 		for i := range route.Tiers {
 			for j := range route.Tiers[i].Candidates {
-				if cand := &route.Tiers[i].Candidates[j]; p.mayAsk(cand.Channel) {
+				cand := &route.Tiers[i].Candidates[j]
+				if p.asking = p.form(cand.Channel, now); p.asking != 0 {
 					p.survey(group, cand, now, &found)
 				}
 			}
@@ -194,13 +195,14 @@ func (p *Plan) lack() Lack {
 		for i := range route.Tiers {
 			for j := range route.Tiers[i].Candidates {
 				ch := route.Tiers[i].Candidates[j].Channel
-				if p.need.Channel != "" && p.need.Channel != ch.Name {
+				if p.need.Channel != "" && p.need.Channel != ch.Name || ch.Type == realm.CodexOAuth && !p.need.Accounts {
 					continue
 				}
+				native := ch.APIs.Has(p.need.API)
 				switch {
-				case !ch.APIs.Has(p.need.API):
+				case !native && !(p.need.Converted != 0 && ch.APIs.Has(p.need.Converted)):
 					lack = max(lack, LackAPI)
-				case p.need.State && !ch.KeepsState():
+				case p.need.State && !(native && ch.KeepsState()):
 					lack = max(lack, LackState)
 				default:
 					return LackCredential

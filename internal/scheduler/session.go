@@ -26,12 +26,12 @@ func (s *Scheduler) boundTo(key realm.RouteKey, now time.Time) realm.ID {
 
 // offers tells whether a credential's channel has what the request asks for. One
 // that is gone or may not be used is not asked that.
-func (p *Plan) offers(credential realm.ID) bool {
+func (p *Plan) offers(credential realm.ID, now time.Time) bool {
 	at, ok := p.board.credentials[credential]
 	if !ok || !at.channel.ch.Enabled || !p.reaches(at.channel.ch) {
 		return true
 	}
-	return p.mayAsk(at.channel.ch) && slices.ContainsFunc(p.need.Groups, func(g realm.ID) bool {
+	return p.form(at.channel.ch, now) != 0 && slices.ContainsFunc(p.need.Groups, func(g realm.ID) bool {
 		return p.candidate(g, at.channel.ch) != nil
 	})
 }
@@ -50,7 +50,7 @@ func (s *Scheduler) Unbound(snap *realm.Snapshot, need *Need, now time.Time) (re
 		return key, true
 	}
 	p := Plan{s: s, board: s.adopt(snap, now), need: *need}
-	if p.offers(id) {
+	if p.offers(id, now) {
 		return key, false
 	}
 	key = key.For(need.Model)

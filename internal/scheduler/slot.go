@@ -26,7 +26,7 @@ func (p *Plan) take(c choice, now time.Time) {
 	p.count(c.channel.ch)
 	p.attempt = realm.Attempt{
 		Number: p.number, Group: c.group, Channel: c.channel.ch, Endpoint: c.endpoint.ep, Credential: c.credential.cr,
-		Model: p.need.Model, Leaves: p.leaves(c.credential.cr.ID),
+		API: c.api, Model: p.need.Model, Leaves: p.leaves(c.credential.cr.ID),
 	}
 	if c.candidate != nil {
 		p.attempt.Model, p.attempt.Timeouts = c.candidate.Upstream(p.need.Model), c.candidate.Timeouts()
@@ -67,6 +67,29 @@ func (p *Plan) count(ch *realm.Channel) {
 		}
 	}
 	p.taken = append(p.taken, tally{ch.ID, 1})
+}
+
+// Withdraw takes the present attempt back, as if it had not been given, because the
+// request cannot be put in the other form. None is given in that form any more.
+func (p *Plan) Withdraw(now time.Time) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	p.need.Converted = 0
+	if !p.held {
+		return
+	}
+	p.number--
+	for i := range p.taken {
+		if p.taken[i].channel == p.now.channel.ch.ID {
+			p.taken[i].count--
+		}
+	}
+	for _, n := range [...]*node{p.now.channel.node, p.now.credential.node} {
+		if n.rates != nil {
+			n.rates.giveBack(p.began, 1, p.counted, now)
+		}
+	}
+	p.release(now)
 }
 
 // full tells whether the channel has had all the attempts of a request that its
@@ -124,7 +147,7 @@ func (p *Plan) correct(tokens int64, now time.Time) {
 		if tokens > 0 {
 			n.rates.add(now, 0, tokens)
 		} else {
-			n.rates.giveBack(p.began, -tokens, now)
+			n.rates.giveBack(p.began, 0, -tokens, now)
 		}
 	}
 }

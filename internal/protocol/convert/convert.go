@@ -2,8 +2,6 @@
 // dialects, Chat Completions and Responses, into the other's, so that a client of
 // either can use an upstream of either.
 //
-// The relay does not call it yet.
-//
 // It owns what corresponds to what, and the refusal of what nothing corresponds
 // to. It does no I/O, holds no state but a stream's own, and never looks at which
 // upstream is asked: a request is converted for the dialect, not for a provider.
@@ -11,6 +9,8 @@
 //	a Responses client, a Chat upstream:  ToChat(request) → Body · Answer · Stream
 //	a Chat client, a Responses upstream:  ToResponses(request) → Body · Answer · Stream
 package convert
+
+import "realms/internal/protocol/openai"
 
 // Conversion is one request converted, and the way back of its answer. It belongs
 // to one request; Answer and Stream may be used again for another attempt.
@@ -36,4 +36,6 @@ type Stream interface {
 	// End appends the client's end if no event of the upstream's did: the stream has
 	// ended without its terminal event but with all of its output.
 	End(dst []byte) ([]byte, error)
+	// Point is how far the client's stream has come.
+	Point() openai.Point
 }

@@ -41,6 +41,15 @@ type responseStream struct {
 // Stream begins the conversion of a stream.
 func (c *responsesClient) Stream() Stream { return &responseStream{c: c} }
 
+// Point is how far the response has come.
+func (s *responseStream) Point() openai.Point {
+	p := openai.Point{Kind: openai.StreamResponses, Sequence: s.sequence - 1, Created: s.begun}
+	if s.begun {
+		p.ResponseID = "resp_" + s.base
+	}
+	return p
+}
+
 var endOfChat = []byte("[DONE]")
 
 // Event converts a chunk.

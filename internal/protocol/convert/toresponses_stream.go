@@ -31,6 +31,12 @@ type chatStream struct {
 // Stream begins a conversion.
 func (c *chatClient) Stream() Stream { return &chatStream{c: c} }
 
+// Point is how far the chat stream has come: its error event and its keep-alive need
+// to know nothing of it.
+func (s *chatStream) Point() openai.Point {
+	return openai.Point{Kind: openai.StreamChat, Sequence: -1}
+}
+
 var (
 	chunkTail  = []byte(`},"logprobs":null,"finish_reason":null}]}` + "\n\n")
 	chunkTailU = []byte(`},"logprobs":null,"finish_reason":null}],"usage":null}` + "\n\n")

@@ -1,0 +1,77 @@
+package gateway
+
+import (
+	"errors"
+
+	"realms/internal/protocol/openai"
+	"realms/internal/sse"
+	"realms/internal/upstream"
+)
+
+// convert puts what the client gets for an event behind what is to be written next.
+func (s *stream) convert(ev sse.Event) (*upstream.Failure, bool) {
+	out, err := s.conv.Event(s.out, ev.Type, ev.Data)
+	if err != nil {
+		return s.inconvertible(ev, err)
+	}
+	if len(out) > len(s.out) {
+		s.events++
+	}
+	s.out = out
+	return nil, false
+}
+
+// inconvertible handles an event that has no place in the client's dialect: it
+// tells of a failure that only the conversion has seen, or is broken.
+func (s *stream) inconvertible(ev sse.Event, err error) (*upstream.Failure, bool) {
+	var told *openai.UpstreamError
+	if errors.As(err, &told) {
+		return s.failed(ev, openai.Verdict{Class: openai.ClassTerminal, Failed: told})
+	}
+	return s.broken(err)
+}
+
+// end is what the client gets for the upstream's terminal event. It is made before
+// the record is closed: what cannot be converted is no completed answer.
+func (s *stream) end(ev sse.Event) (end []byte, f *upstream.Failure, done bool) {
+	if s.conv == nil {
+		return s.sc.Bytes(ev.Start, ev.End), nil, false
+	}
+	end, err := s.conv.Event(nil, ev.Type, ev.Data)
+	if err != nil {
+		f, done = s.inconvertible(ev, err)
+		return nil, f, done
+	}
+	return end, nil, false
+}
+
+// ownEnd is the end of a stream that had it all but its terminal event.
+func (s *stream) ownEnd() (end []byte, f *upstream.Failure, done bool) {
+	if s.conv == nil {
+		return openai.AppendDone(nil), nil, false
+	}
+	end, err := s.conv.End(nil)
+	if err != nil {
+		f, done = s.broken(err)
+		return nil, f, done
+	}
+	return end, nil, false
+}
+
+// convertWhole puts a whole answer into the client's dialect, in its place.
+func (x *exchange) convertWhole(ex *upstream.Exchange, res *upstream.Response, answer *body) *upstream.Failure {
+	if x.form.conv == nil {
+		return nil
+	}
+	text, err := x.form.conv.Answer(nil, answer.buf)
+	if err == nil {
+		answer.buf = text
+		res.Header["Content-Type"] = []string{"application/json"}
+		return nil
+	}
+	var told *openai.UpstreamError
+	if errors.As(err, &told) {
+		return x.g.o.Upstream.ClassifyError(ex, res.Header, *told)
+	}
+	return badAnswer(res, err)
+}
