@@ -24,6 +24,7 @@ type seen struct {
 	status int // as the channel takes it
 	real   int // as it came
 	header http.Header
+	limits realm.CodexLimits // what the header says of them, on a Codex channel
 	err    openai.UpstreamError
 	page   bool // the body is HTML, of which nothing may go on
 	// inside: the error was found in a 2xx; the status is what it would have deserved.
@@ -47,6 +48,8 @@ type row struct {
 var rows = []row{
 	{(*seen).firewallPage, realm.CauseBlocked, realm.ScopeEndpoint, realm.NextOther, false},
 	{(*seen).accountGone, realm.CauseAuth, realm.ScopeCredential, realm.NextOther, false}, // finally
+	{(*seen).modelUsedUp, realm.CauseRateLimited, realm.ScopeCredentialModel, realm.NextOther, false},
+	{(*seen).planUsedUp, realm.CauseRateLimited, realm.ScopeCredential, realm.NextOther, false},
 	{(*seen).quotaGone, realm.CauseQuota, realm.ScopeCredential, realm.NextOther, false},
 	{(*seen).rateLimited, realm.CauseRateLimited, realm.ScopeCredentialModel, realm.NextOther, false}, // passing if told a short wait
 	{(*seen).modelMissing, realm.CauseModelMissing, realm.ScopeChannelModel, realm.NextOther, false},
@@ -63,7 +66,11 @@ var rows = []row{
 // outcome asks the table.
 func (s *seen) outcome(now time.Time) realm.Outcome {
 	o := realm.Outcome{Status: s.real, Err: s.logError()}
-	o.Wait, o.Told = toldWait(s.status, s.header, &s.err, now)
+	if s.codex() && s.saysPlan() {
+		o.Wait, o.Told = s.planWait(now)
+	} else {
+		o.Wait, o.Told = toldWait(s.status, s.header, &s.err, now)
+	}
 	for _, r := range rows {
 		if !r.matches(s) {
 			continue
@@ -80,7 +87,7 @@ func (s *seen) outcome(now time.Time) realm.Outcome {
 	if o.Next == realm.NextWithoutField {
 		o.Field = s.field
 	}
-	o.Final = o.Cause == realm.CauseAuth && s.accountGone()
+	o.Final = o.Cause == realm.CauseAuth && s.accountGone() && !s.renewable()
 	return o
 }
 
@@ -95,7 +102,7 @@ func (e *Executor) classify(x *Exchange, res *http.Response, body []byte) *Failu
 		page: parsed.HTML || mediaType(get(res.Header, "Content-Type")) == "text/html",
 	}
 	f := s.failure(e.now())
-	f.Header = headersDown(res.Header, x.LimitHeaders)
+	f.Header = headersDown(res.Header, x)
 	if !s.page {
 		f.Body = clean.body(body)
 	}
@@ -114,7 +121,10 @@ func (e *Executor) ClassifyError(x *Exchange, h http.Header, err openai.Upstream
 }
 
 func (s *seen) failure(now time.Time) *Failure {
-	f := &Failure{Outcome: s.outcome(now), Error: s.err, Status: s.status}
+	if s.codex() {
+		s.limits, _ = ReadCodexLimits(s.header, now)
+	}
+	f := &Failure{Outcome: s.outcome(now), Error: s.err, Status: s.status, Limits: s.limits}
 	if s.page || f.Error.Message == "" {
 		f.Error.Message = "The upstream refused the request: " + statusText(s.status) + "."
 	}
@@ -131,6 +141,9 @@ func (s *seen) logError() error {
 		text += ", treated as " + strconv.Itoa(s.status)
 	}
 	if s.page {
+		if s.codex() && s.firewallPage() {
+			return errors.New(text + ": the provider's firewall blocks requests from this network")
+		}
 		return errors.New(text + ": a web page")
 	}
 	for _, part := range [...]string{s.err.Code, s.err.Message} {

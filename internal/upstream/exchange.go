@@ -51,6 +51,12 @@ type Exchange struct {
 	AddedFields []string
 	// LimitHeaders lets the upstream's x-ratelimit-* through (self mode).
 	LimitHeaders bool
+	// Identity is the account of a realm.CodexOAuth channel's credential. Without one
+	// nothing is sent there; on other channels nobody reads it.
+	Identity *realm.CodexIdentity
+	// Session is what a realm.CodexOAuth channel calls the client's session where the
+	// client names none in a header: the body's prompt_cache_key.
+	Session string
 }
 
 // Response is a 2xx answer whose header has come. Body must be closed.
@@ -69,6 +75,9 @@ type Response struct {
 	// FirstByte is from Do's start to the header.
 	FirstByte time.Duration
 	Reused    bool // the connection had served before
+	// Limits is what the header says of the account's plan, on a realm.CodexOAuth
+	// channel; without windows where it says nothing.
+	Limits realm.CodexLimits
 
 	attempt *attempt
 	idle    time.Duration
@@ -94,4 +103,6 @@ type Failure struct {
 	Header http.Header
 	// FirstByte is from Do's start to the header; 0: none came.
 	FirstByte time.Duration
+	// Limits is as in Response.
+	Limits realm.CodexLimits
 }

@@ -39,6 +39,11 @@ type Options struct {
 	// Now is the clock for dates in headers; nil is time.Now. Time limits run on the
 	// runtime's timers.
 	Now func() time.Time
+	// CodexBackend is where realm.CodexOAuth channels go; "" means DefaultCodexBackend.
+	// Any other must pass CheckCodexBackend, or those channels serve nothing.
+	CodexBackend string
+	// Version is this build's, for the user agent that the Codex backend sees.
+	Version string
 }
 
 // Executor sends exchanges. It is safe for use by many goroutines.
@@ -46,13 +51,14 @@ type Executor struct {
 	guard        *netguard.Guard
 	outlets      outlets
 	urls         urlCache
+	codex        *codexBackend
 	decodedLimit int64
 	now          func() time.Time
 }
 
 // New builds an Executor.
 func New(o Options) *Executor {
-	e := &Executor{guard: o.Guard, decodedLimit: o.DecodedLimit, now: o.Now}
+	e := &Executor{guard: o.Guard, codex: newCodexBackend(&o), decodedLimit: o.DecodedLimit, now: o.Now}
 	if e.decodedLimit == 0 {
 		e.decodedLimit = defaultDecodedMax
 	}
@@ -99,14 +105,15 @@ func newTransport(o *Options, roots *x509.CertPool) *http.Transport {
 }
 
 // Retain lets go of the connections that no channel of the snapshot would use:
-// through proxies, and with certificates, that none names any more. Exchanges under
-// way go on to their end.
+// through proxies, and with certificates, that none names any more; and of the
+// cookies of credentials that are gone. Exchanges under way go on to their end.
 func (e *Executor) Retain(snap *realm.Snapshot) {
 	used := make(map[outletKey]struct{})
 	for _, ch := range snap.Channels() {
 		used[keyOf(&ch.Settings)] = struct{}{}
 	}
 	e.outlets.retain(used)
+	e.codex.cookies.retain(snap)
 }
 
 // Close lets idle connections go. Exchanges under way go on.
@@ -149,6 +156,9 @@ func (e *Executor) Do(ctx context.Context, x *Exchange) (*Response, *Failure) {
 		return nil, c.attempt.classifySendError(err, x)
 	}
 	first := time.Since(c.attempt.start)
+	if onCodex(x) {
+		e.codex.cookies.keep(x, req.URL, res)
+	}
 	if failure := e.refuse(c, x, res); failure != nil {
 		failure.FirstByte = first
 		return nil, failure
@@ -175,6 +185,9 @@ func closeBody(x *Exchange) {
 
 // request builds what is sent. Its context is still to come.
 func (e *Executor) request(x *Exchange) (*http.Request, *Failure) {
+	if onCodex(x) {
+		return e.codexRequest(x)
+	}
 	u, err := e.urls.join(x.Attempt.Endpoint.BaseURL, x.Path, x.RawQuery)
 	if err != nil {
 		return nil, badTarget(err)
@@ -232,7 +245,7 @@ func (e *Executor) accept(c *call, x *Exchange, res *http.Response, first time.D
 	}
 	c.response = Response{
 		Status:    res.StatusCode,
-		Header:    headersDown(res.Header, x.LimitHeaders),
+		Header:    headersDown(res.Header, x),
 		MediaType: mediaType(get(res.Header, "Content-Type")),
 		Length:    length,
 		Body:      &c.body,
@@ -240,6 +253,9 @@ func (e *Executor) accept(c *call, x *Exchange, res *http.Response, first time.D
 		Reused:    c.attempt.reused,
 		attempt:   &c.attempt,
 		idle:      x.Timeouts.Idle,
+	}
+	if onCodex(x) {
+		c.response.Limits, _ = ReadCodexLimits(res.Header, e.now())
 	}
 	if x.Stream && x.Timeouts.FirstEvent > 0 && c.response.EventStream() {
 		c.attempt.enter(phaseEvent, x.Timeouts.FirstEvent)

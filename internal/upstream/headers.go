@@ -99,11 +99,14 @@ func editHeaders(h http.Header, set *realm.ChannelSettings) {
 }
 
 // headersDown copies what may go to the client.
-func headersDown(from http.Header, withLimits bool) http.Header {
+func headersDown(from http.Header, x *Exchange) http.Header {
 	h := make(http.Header, 8)
 	copyHeaders(h, from, downAllowed[:])
-	if withLimits {
+	if x.LimitHeaders {
 		copyHeaders(h, from, limitHeaders[:])
+	}
+	if onCodex(x) {
+		codexDown(h, from, x.Identity)
 	}
 	return h
 }

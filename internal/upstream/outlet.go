@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"sync"
 	"time"
@@ -136,6 +137,49 @@ func (o *outlets) retain(used map[outletKey]struct{}) {
 		m.drop()
 		m.mu.Unlock()
 	}
+}
+
+// clientTimeout is how long one exchange of Client may take, its body included.
+const clientTimeout = 30 * time.Second
+
+// Client is for the few small exchanges of a channel that are none of a client's (its
+// accounts' sign-in): through the same dialer, proxy and certificates. It follows no
+// redirect and keeps no cookie. Request bodies must be in memory.
+func (e *Executor) Client(set *realm.ChannelSettings) *http.Client {
+	if set == nil {
+		set = noSettings
+	}
+	return &http.Client{
+		Transport:     &channelTransport{e: e, set: set},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		Timeout:       clientTimeout,
+	}
+}
+
+// channelTransport finds the channel's outlet anew each time: it may have been made
+// again since.
+type channelTransport struct {
+	e   *Executor
+	set *realm.ChannelSettings
+}
+
+func (t *channelTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	out, err := t.e.outlets.get(keyOf(t.set))
+	if err == nil && t.set.Proxy != "" {
+		err = checkTarget(t.e.guard, req.URL.Hostname())
+	}
+	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, err
+	}
+	trace := httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
+		if info.Reused {
+			settle(info.Conn)
+		}
+	}}
+	return out.pooled.RoundTrip(req.WithContext(httptrace.WithClientTrace(req.Context(), &trace)))
 }
 
 func (o *outlet) close() {

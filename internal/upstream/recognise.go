@@ -56,6 +56,10 @@ var (
 	fieldPhrases = []string{"unsupported parameter", "unknown parameter", "unrecognized request argument", "unsupported value"}
 )
 
+// everydayWord is a field's name that a message also holds which does not speak of
+// fields ("your messages must include …").
+const everydayWord = "include"
+
 func (s *seen) anything() bool { return true }
 
 func (s *seen) firewallPage() bool {
@@ -175,14 +179,16 @@ func (s *seen) dispensable() bool {
 		s.field = "encrypted_content"
 		return true
 	}
+	speaks := s.says(fieldWords) || slices.ContainsFunc(fieldPhrases, func(p string) bool { return strings.Contains(text, p) })
 	for _, field := range s.x.AddedFields {
 		top, _, _ := strings.Cut(field, ".")
-		if s.err.Param == top || strings.HasPrefix(s.err.Param, top+".") || hasWord(text, top) {
+		if s.err.Param == top || strings.HasPrefix(s.err.Param, top+".") || strings.HasPrefix(s.err.Param, top+"[") ||
+			hasWord(text, top) && (speaks || top != everydayWord) {
 			s.field = field
 			return true
 		}
 	}
-	if !s.says(fieldWords) && !slices.ContainsFunc(fieldPhrases, func(p string) bool { return strings.Contains(text, p) }) {
+	if !speaks {
 		return false
 	}
 	s.field = s.err.Param

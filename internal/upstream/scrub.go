@@ -30,14 +30,22 @@ const (
 // which servers echo what they were sent.
 type scrubber struct {
 	next   *scrubber // of another secret
+	emails bool      // nothing but addresses is looked for
 	window int
 	forms  []string // in lower case
 	// starts has a bit for every four characters in a row that the forms hold: a
 	// text without the secret is passed by with one look a character.
-	starts [1 << startBits / 64]uint64
+	starts []uint64
+	shift  uint // of the hash of such four: what is left finds its bit
 }
 
-const startBits = 15
+// How many bits starts has, as a power of two: few of them are to be set by a key, and
+// by a token that is fifty times as long.
+const (
+	startBits     = 15
+	startBitsLong = 19
+	longSecret    = 256
+)
 
 // newScrubber prepares for one secret; nil if there is nothing to look for. It is
 // made for failures, never for answers that go well.
@@ -45,7 +53,14 @@ func newScrubber(secret string) *scrubber {
 	if len(secret) < scrubMin {
 		return nil
 	}
-	s := &scrubber{window: min(scrubPiece, len(secret)), forms: make([]string, 0, 10)}
+	bits := uint(startBits)
+	if len(secret) > longSecret {
+		bits = startBitsLong
+	}
+	s := &scrubber{
+		window: min(scrubPiece, len(secret)), forms: make([]string, 0, 10),
+		starts: make([]uint64, 1<<bits/64), shift: 32 - bits,
+	}
 	s.add(secret)
 	s.add(url.QueryEscape(secret))
 	s.add(url.PathEscape(secret))
@@ -69,19 +84,19 @@ func (s *scrubber) add(form string) {
 	}
 	s.forms = append(s.forms, form)
 	for i := 0; i+4 <= len(form); i++ {
-		h := startHash(form[i:])
+		h := startHash(form[i:]) >> s.shift
 		s.starts[h/64] |= 1 << (h % 64)
 	}
 }
 
-// startHash is of the first four characters.
+// startHash is of the first four characters; its upper bits are the good ones.
 func startHash(s string) uint32 {
 	v := uint32(s[0]) | uint32(s[1])<<8 | uint32(s[2])<<16 | uint32(s[3])<<24
-	return v * 2654435761 >> (32 - startBits)
+	return v * 2654435761
 }
 
 // scrubberOf prepares for all that an exchange sends in secret: the key, the
-// proxy's password, the values of the headers that the channel sets.
+// proxy's password, the values of the headers that the channel sets, the account.
 func scrubberOf(x *Exchange) *scrubber {
 	all := newScrubber(x.Attempt.Credential.APIKey.Reveal())
 	set := settings(x)
@@ -94,6 +109,10 @@ func scrubberOf(x *Exchange) *scrubber {
 	}
 	for _, value := range set.SetHeaders {
 		all = all.with(newScrubber(value.Reveal()))
+	}
+	if x.Identity != nil {
+		all = all.with(newScrubber(x.Identity.AccessToken.Reveal())).with(newScrubber(x.Identity.AccountID))
+		all = all.with(&scrubber{emails: true}) // an account is called by its address too
 	}
 	return all
 }
@@ -110,7 +129,11 @@ func (s *scrubber) with(another *scrubber) *scrubber {
 // text is the text without the secrets.
 func (s *scrubber) text(text string) string {
 	for ; s != nil; s = s.next {
-		text = s.without(text)
+		if s.emails {
+			text = withoutEmails(text)
+		} else {
+			text = s.without(text)
+		}
 	}
 	return text
 }
@@ -146,7 +169,7 @@ func (s *scrubber) without(text string) string {
 
 // hit tells whether a piece of the secret stands at i.
 func (s *scrubber) hit(lower string, i int) bool {
-	h := startHash(lower[i:])
+	h := startHash(lower[i:]) >> s.shift
 	if s.starts[h/64]&(1<<(h%64)) == 0 {
 		return false
 	}

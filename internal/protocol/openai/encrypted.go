@@ -76,13 +76,15 @@ func encrypted(item []byte) bool {
 	return reasoning && content
 }
 
-// dropEncrypted takes the encrypted reasoning out of the input, each item with one
-// comma.
+// dropEncrypted takes the encrypted reasoning out of the input.
 func (r *Request) dropEncrypted(edits *rawjson.Edits) {
-	f := r.encryptedIn()
-	if f == nil {
-		return
+	if f := r.encryptedIn(); f != nil {
+		r.dropItems(edits, f, encrypted)
 	}
+}
+
+// dropItems takes items out of a list, each with one comma.
+func (r *Request) dropItems(edits *rawjson.Edits, f *rawjson.Field, goes func(item []byte) bool) {
 	const none = -1
 	kept, before, first := false, none, none // before: where the last item ended; first: where one begins that goes up to the next
 	for at, item := range rawjson.Elements(r.Doc.Body[f.ValStart:f.ValEnd]) {
@@ -92,7 +94,7 @@ func (r *Request) dropEncrypted(edits *rawjson.Edits) {
 			first = none
 		}
 		switch {
-		case !encrypted(item):
+		case !goes(item):
 			kept = true
 		case kept:
 			edits.ReplaceRange(before, start+len(item), nil)

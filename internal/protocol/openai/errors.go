@@ -63,8 +63,10 @@ func ParseError(body []byte) UpstreamError {
 		if raw, _ := doc.Get(key); !rawjson.IsEmpty(raw) {
 			e := errorFrom(raw)
 			e.Enveloped = key == "error" && rawjson.IsObject(raw)
-			if outer, _ := doc.Get("status"); e.Status == 0 {
-				e.Status = errorStatus(outer)
+			for _, key := range [...]string{"status", "status_code"} { // the latter in WebSocket frames
+				if outer, _ := doc.Get(key); e.Status == 0 {
+					e.Status = errorStatus(outer)
+				}
 			}
 			return e
 		}

@@ -26,6 +26,9 @@ func TestParseError(t *testing.T) {
 		{"invalidated", `{"error":{"message":"Gone.","code":"token_invalidated","param":null},"status":401}`, UpstreamError{Enveloped: true, Status: 401, Message: "Gone.", Code: "token_invalidated"}},
 		{"detail", `{"detail":"Store must be set to false"}`, UpstreamError{Message: "Store must be set to false"}},
 		{"detail with a code", `{"detail":{"code":"deactivated_workspace"}}`, UpstreamError{Code: "deactivated_workspace"}},
+		{"detail with a code and words", `{"detail":{"code":"x","message":"No."},"status_code":403}`, UpstreamError{Status: 403, Code: "x", Message: "No."}},
+		{"in a WebSocket frame", `{"type":"error","status_code":429,"error":{"code":"x","message":"No."},"headers":{"a":"b"}}`, UpstreamError{Enveloped: true, Status: 429, Code: "x", Message: "No."}},
+		{"a status of success", `{"status":200,"status_code":500,"detail":"No."}`, UpstreamError{Status: 500, Message: "No."}},
 		{"a list of details", `{"detail":[{"loc":["body","n"],"msg":"Input should be valid","type":"int_parsing"}]}`, UpstreamError{Message: "Input should be valid", Type: "int_parsing"}},
 		{
 			"usage limit", `{"error":{"type":"usage_limit_reached","message":"The usage limit has been reached","plan_type":"plus","resets_at":1777936568,"resets_in_seconds":13872}}`,

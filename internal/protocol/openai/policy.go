@@ -28,7 +28,7 @@ func (r *Request) editPolicies(edits *rawjson.Edits, e *Rewrite) {
 	case e.SafetyIdentifier == realm.SafetyDrop, e.SafetyIdentifier == realm.SafetyHMAC:
 		edits.Delete(safetyField)
 	}
-	if e.DropEncrypted {
+	if e.DropEncrypted && !r.obeysCodex(e) { // or it is done with what else leaves the input
 		r.dropEncrypted(edits)
 	}
 }

@@ -26,6 +26,10 @@ type Rewrite struct {
 	// Edits are the channel's that apply to the model, in order. They see what all of
 	// the above but Drop have made of the body.
 	Edits []realm.BodyEdit
+	// Codex makes the body one that the Codex backend takes, whatever all of the above
+	// made of it; nil: it goes elsewhere. Only bodies for /responses and
+	// /responses/compact are changed.
+	Codex *CodexRules
 }
 
 const (
@@ -47,21 +51,33 @@ func (r *Request) AppendEdit(dst []byte, e Rewrite) []byte {
 	if len(r.Doc.Body) == 0 {
 		return nil
 	}
+	if r.obeysCodex(&e) {
+		return r.appendCodex(dst, e)
+	}
 	edits := rawjson.Edits{Doc: &r.Doc}
-	r.editModel(&edits, e.Model)
-	if path := r.effortPath(e); path != "" {
+	r.edit(&edits, &e)
+	return r.apply(dst, &edits)
+}
+
+// edit notes all changes but those of Rewrite.Codex.
+func (r *Request) edit(edits *rawjson.Edits, e *Rewrite) {
+	r.editModel(edits, e.Model)
+	if path := r.effortPath(*e); path != "" {
 		// A reasoning field that is no object is the upstream's to refuse.
 		_ = edits.Set(path, rawjson.AppendString(nil, e.Effort))
 	}
-	if r.forcesUsage(e) {
+	if r.forcesUsage(*e) {
 		_ = edits.Set(usageField, []byte("true")) // an object or absent: ReadJSON made sure
 	}
-	r.editCompat(&edits, e)
-	r.editPolicies(&edits, &e)
-	editByOperator(&edits, e.Edits)
+	r.editCompat(edits, *e)
+	r.editPolicies(edits, e)
+	editByOperator(edits, e.Edits)
 	for _, field := range e.Drop {
-		r.drop(&edits, field)
+		r.drop(edits, field)
 	}
+}
+
+func (r *Request) apply(dst []byte, edits *rawjson.Edits) []byte {
 	if edits.Empty() {
 		return r.Doc.Body
 	}
@@ -206,6 +222,9 @@ func (r *Request) AddedFields(e Rewrite) []string {
 	}
 	if own, _ := r.Doc.Get(safetyField); r.forcesSafety(&e) && rawjson.IsNull(own) {
 		added = append(added, safetyField)
+	}
+	if r.obeysCodex(&e) {
+		added = r.codexAdded(added, e)
 	}
 	return added
 }
