@@ -48,6 +48,15 @@ type Config struct {
 		Prefix string `yaml:"prefix"`
 	} `yaml:"redis"`
 
+	Security struct {
+		// MasterKey seals the secrets in the store: 32 bytes as base64 or hex.
+		// Empty: they are stored in the clear.
+		MasterKey Key `yaml:"master_key"`
+		// PreviousKeys are master keys from before, which still open what they
+		// sealed.
+		PreviousKeys []Key `yaml:"previous_keys"`
+	} `yaml:"security"`
+
 	SelfMode struct {
 		// Enable is the form for one owner: nothing is sold, private networks
 		// may be upstreams.
@@ -73,6 +82,13 @@ type Config struct {
 		// AllowNetworks are private networks that are allowed in any case.
 		AllowNetworks []netip.Prefix `yaml:"allow_networks"`
 	} `yaml:"upstream"`
+
+	Codex struct {
+		// TestIssuer and TestBackend stand in for the provider of ChatGPT accounts in
+		// tests: loopback addresses alone, since accounts are shown to them.
+		TestIssuer  string `yaml:"test_issuer"`
+		TestBackend string `yaml:"test_backend"`
+	} `yaml:"codex"`
 
 	Usage struct {
 		// Rows: a row is written for each request. Without them Realms relays

@@ -107,6 +107,51 @@ func TestLoadSecretFile(t *testing.T) {
 	}
 }
 
+func TestLoadKeys(t *testing.T) {
+	dir := t.TempDir()
+	master, previous, empty := filepath.Join(dir, "master"), filepath.Join(dir, "previous"), filepath.Join(dir, "empty")
+	for file, text := range map[string]string{master: "key-one\n", previous: "key-two\r\n key-three\n\n", empty: "\n"} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		yaml string
+		env  []string
+	}{
+		"file":        {"security: {master_key: key-one, previous_keys: [key-two, key-three]}\n", nil},
+		"environment": {"", []string{"REALMS_SECURITY_MASTER_KEY=key-one", "REALMS_SECURITY_PREVIOUS_KEYS=key-two,key-three"}},
+		"files":       {"", []string{"REALMS_SECURITY_MASTER_KEY_FILE=" + master, "REALMS_SECURITY_PREVIOUS_KEYS_FILE=" + previous}},
+	} {
+		got, err := load(t, tc.yaml, tc.env...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]Key{"key-one", "key-two", "key-three"}, append([]Key{got.Security.MasterKey}, got.Security.PreviousKeys...)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		encoded, err := json.Marshal(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown := fmt.Sprintf("%v %+v %#v %s %s", got, got, got.Security, encoded, got.Security.MasterKey.LogValue())
+		for _, f := range got.fields() {
+			shown += f.text()
+		}
+		for _, key := range []string{"key-one", "key-two", "key-three"} {
+			if strings.Contains(shown, key) {
+				t.Errorf("%s: a key is shown: %s", name, shown)
+			}
+		}
+	}
+	if _, err := load(t, "", "REALMS_SECURITY_MASTER_KEY_FILE="+empty); err == nil || err.Error() != "REALMS_SECURITY_MASTER_KEY_FILE: the file is empty" {
+		t.Errorf("an empty file: %v", err)
+	}
+	if _, err := load(t, "", "REALMS_SECURITY_PREVIOUS_KEYS_FILE="+empty); err != nil {
+		t.Errorf("no previous keys: %v", err)
+	}
+}
+
 func TestLoadReportsEverything(t *testing.T) {
 	_, err := load(t, `server:
   adr: 127.0.0.1:1
@@ -136,7 +181,7 @@ realms.yaml:6: relay.max_wait: must not be negative
 realms.yaml:6: relay.queue.time: must be more than 0
 realms.yaml:6: relay.keep_alive: must be more than 0
 realms.yaml:9: log: a mapping is expected here, not a single value
-realms.yaml:10: colour: there is no such key; known here: server, data_dir, db, redis, self_mode, limits, relay, upstream, usage, log
+realms.yaml:10: colour: there is no such key; known here: server, data_dir, db, redis, security, self_mode, limits, relay, upstream, codex, usage, log
 realms.yaml:11: db.dsn: is not a store's address: write sqlite:PATH or mysql://user:pass@host:port/db (a special character in the password as %XX)
 realms.yaml:12: redis.url: is not a Redis's address: write redis://user:password@host:6379/0, rediss:// for TLS, or unix:///path/to.sock?db=0 (a special character in the password as %XX)
 realms.yaml:12: redis.prefix: must be 1 to 64 letters, digits, or any of . _ : -

@@ -24,7 +24,7 @@ func (f field) env() string {
 
 func (f field) secret() bool {
 	switch f.target.(type) {
-	case *DSN, *RedisURL:
+	case *DSN, *RedisURL, *Key, *[]Key:
 		return true
 	}
 	return false

@@ -149,7 +149,11 @@ func (l *loader) environment(env []string) {
 				l.problems.Add(name+"_FILE", 0, "", "the file cannot be read: %v", cause(err))
 				continue
 			}
-			name, value, given = name+"_FILE", strings.TrimRight(string(data), "\r\n"), true
+			name, value, given = name+"_FILE", strings.TrimSpace(string(data)), true
+			if value == "" && !f.list() { // a default in its place would be a surprise
+				l.problems.Add(name, 0, "", "the file is empty")
+				continue
+			}
 		}
 		if !given {
 			continue
@@ -163,10 +167,10 @@ func (l *loader) environment(env []string) {
 	}
 }
 
-// split reads a list from one line: items between commas.
+// split reads a list: items between commas, or one a line in a file.
 func split(value string) []string {
 	items := []string{}
-	for item := range strings.SplitSeq(value, ",") {
+	for item := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ',' || r == '\n' }) {
 		if item = strings.TrimSpace(item); item != "" {
 			items = append(items, item)
 		}

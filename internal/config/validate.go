@@ -2,6 +2,7 @@ package config
 
 import (
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -36,6 +37,8 @@ func (c Config) problems() yamldoc.Problems {
 		v.Add("", 0, "redis.url", "%s", err)
 	}
 	v.check(keyPrefix.MatchString(c.Redis.Prefix), "redis.prefix", "must be 1 to 64 letters, digits, or any of . _ : -")
+	v.loopback("codex.test_issuer", c.Codex.TestIssuer)
+	v.loopback("codex.test_backend", c.Codex.TestBackend)
 	v.durations(c)
 	v.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.word("log.format", c.Log.Format, "text", "json")
@@ -51,6 +54,20 @@ func (v *validator) check(ok bool, field, format string, args ...any) {
 	if !ok {
 		v.Add("", 0, field, format, args...)
 	}
+}
+
+// loopback refuses to show accounts to any other server than a test's.
+func (v *validator) loopback(field, address string) {
+	if address == "" {
+		return
+	}
+	u, err := url.Parse(address)
+	ok := err == nil && u.Scheme == "http" && u.User == nil
+	if ok {
+		ip, err := netip.ParseAddr(u.Hostname())
+		ok = err == nil && ip.IsLoopback()
+	}
+	v.check(ok, field, "is for tests: it must be http:// at a literal loopback address, such as http://127.0.0.1:9000; leave it out to use ChatGPT")
 }
 
 func (v *validator) address(field, addr string) {

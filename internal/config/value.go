@@ -98,6 +98,29 @@ func (d DSN) LogValue() slog.Value { return slog.StringValue(d.String()) }
 // MarshalText keeps JSON from carrying the password.
 func (d DSN) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
+// Key is a master key: no way of printing it shows anything of it, only Reveal
+// gives the text.
+type Key string
+
+// Reveal is the text itself, for who makes a keyring.
+func (k Key) Reveal() string { return string(k) }
+
+func (k Key) String() string {
+	if k == "" {
+		return ""
+	}
+	return "[redacted]"
+}
+
+// GoString keeps %#v from printing the key.
+func (k Key) GoString() string { return k.String() }
+
+// LogValue keeps slog from printing the key.
+func (k Key) LogValue() slog.Value { return slog.StringValue(k.String()) }
+
+// MarshalText keeps JSON from carrying the key.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // check says what is wrong with a DSN, without quoting it.
 func (d DSN) check() error {
 	text := string(d)
@@ -123,6 +146,8 @@ func set(target any, text string) error {
 		*t = DSN(strings.TrimSpace(text))
 	case *RedisURL:
 		*t = RedisURL(strings.TrimSpace(text))
+	case *Key:
+		*t = Key(strings.TrimSpace(text))
 	case *bool:
 		return setBool(t, text)
 	case **bool:
@@ -172,6 +197,11 @@ func setList(target any, items []string) error {
 	switch t := target.(type) {
 	case *[]string:
 		*t = items
+	case *[]Key:
+		*t = make([]Key, len(items))
+		for i, item := range items {
+			(*t)[i] = Key(strings.TrimSpace(item))
+		}
 	case *[]netip.Prefix:
 		list := make([]netip.Prefix, 0, len(items))
 		for _, item := range items {
@@ -216,6 +246,12 @@ func text(value any) string {
 		return strconv.FormatBool(*v)
 	case []string:
 		return strings.Join(v, ",")
+	case []Key:
+		items := make([]string, len(v))
+		for i := range v {
+			items[i] = v[i].String()
+		}
+		return strings.Join(items, ",")
 	case []netip.Prefix:
 		items := make([]string, len(v))
 		for i := range v {

@@ -40,10 +40,15 @@ const settingPrefix = "feature_disable_"
 // FeatureState is what is on and off at one moment. It is a value; the zero one
 // has everything off.
 type FeatureState struct {
-	SelfMode bool
-	on       uint16
-	forced   uint16
+	SelfMode      bool
+	on            uint16
+	forced        uint16
+	codexAccepted bool
 }
+
+// CodexAccepted tells whether the operator has taken on what it means to relay with
+// ChatGPT accounts of their own. Without it nothing is done with any of them.
+func (s FeatureState) CodexAccepted() bool { return s.codexAccepted }
 
 // Enabled tells whether a feature is on. One that does not exist is off.
 func (s FeatureState) Enabled(f Feature) bool { return s.on&bit(f) != 0 }

@@ -56,6 +56,7 @@ func (s *Service) Load(ctx context.Context) error {
 		return fmt.Errorf("load the settings: %w", err)
 	}
 	state := compute(s.selfMode, func(f Feature) bool { return s.disabled(ctx, values, f) })
+	state.codexAccepted = values[codexAccepted] == codexYes
 	s.state.Store(&state)
 	return nil
 }
@@ -101,6 +102,11 @@ func (x Inner) Set(ctx context.Context, name, value string) ([]store.Mutation, e
 	if old == value {
 		return nil, nil
 	}
+	return x.write(ctx, name, old, value)
+}
+
+// write puts a value that differs from the old one, with its audit row.
+func (x Inner) write(ctx context.Context, name, old, value string) ([]store.Mutation, error) {
 	if err := x.Repos.Settings.Set(ctx, name, value); err != nil {
 		return nil, fmt.Errorf("write setting: %w", err)
 	}
@@ -137,13 +143,19 @@ func names() []string {
 
 // Set is Inner.Set in a transaction of its own.
 func (s *Service) Set(ctx context.Context, actor, name, value string) ([]store.Mutation, error) {
+	return s.edit(ctx, actor, func(x Inner) ([]store.Mutation, error) { return x.Set(ctx, name, value) })
+}
+
+// edit is every verb: the inner one in a transaction, then the settings read anew
+// without waiting for the change feed.
+func (s *Service) edit(ctx context.Context, actor string, verb func(Inner) ([]store.Mutation, error)) ([]store.Mutation, error) {
 	var done []store.Mutation
 	err := s.store.Tx(ctx, func(r store.Repos) error {
 		if err := r.Changes.Lock(ctx); err != nil {
 			return err
 		}
 		var err error
-		done, err = Inner{Repos: r, Actor: actor}.Set(ctx, name, value)
+		done, err = verb(Inner{Repos: r, Actor: actor})
 		return err
 	})
 	if err != nil {

@@ -53,6 +53,8 @@ var tables = []struct{ name, key, key2 string }{
 	{name: "channel_models", key: "channel_id", key2: "position"},
 	{name: "endpoints", key: "id"},
 	{name: "credentials", key: "id"},
+	{name: "codex_accounts", key: "credential_id"},
+	{name: "codex_signins", key: "state"},
 	{name: "users", key: "id"},
 	{name: "user_memberships", key: "user_id", key2: "group_id"},
 	{name: "tokens", key: "id"},
@@ -66,8 +68,9 @@ var tables = []struct{ name, key, key2 string }{
 }
 
 // Backup writes everything as it was at one instant, as JSON Lines that Restore
-// reads on either engine. It holds every secret in the clear: whoever writes it
-// to a file keeps others from reading it.
+// reads on either engine. It holds every secret as the store does, sealed or in
+// the clear, and needs no key: whoever writes it to a file keeps others from
+// reading it.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 	lacking, err := s.pending(ctx, 0)
 	if err != nil {

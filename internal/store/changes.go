@@ -20,14 +20,15 @@ type Change struct {
 
 // The kinds of things that change.
 const (
-	KindGroup      = "group"
-	KindModel      = "model"
-	KindChannel    = "channel"
-	KindEndpoint   = "endpoint"
-	KindCredential = "credential"
-	KindUser       = "user"
-	KindToken      = "token"
-	KindSetting    = "setting"
+	KindGroup        = "group"
+	KindModel        = "model"
+	KindChannel      = "channel"
+	KindEndpoint     = "endpoint"
+	KindCredential   = "credential"
+	KindUser         = "user"
+	KindToken        = "token"
+	KindSetting      = "setting"
+	KindCodexAccount = "codex_account" // its id is the credential's
 )
 
 const (

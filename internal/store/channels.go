@@ -29,23 +29,23 @@ const (
 	deleteChannelModels = "DELETE FROM channel_models WHERE channel_id = ?"
 )
 
-func readChannel(row scanner) (*realm.Channel, error) {
+func (r Channels) read(row scanner) (*realm.Channel, error) {
 	var c realm.Channel
 	var settings string
 	err := row.Scan(&c.ID, &c.Name, &c.Type, &c.Enabled, &c.Priority, &c.Weight, &c.APIs, &settings)
 	if err != nil {
 		return nil, err
 	}
-	c.Settings, err = decodeSettings(c.Name, settings)
+	c.Settings, err = decodeSettings(c.Name, settings, r.h.settingsOpener(c.ID))
 	return &c, err
 }
 
-// channelColumns is the row without its id.
-func channelColumns(c *realm.Channel) ([]any, error) {
+// columns is the row of an id without it.
+func (r Channels) columns(id realm.ID, c *realm.Channel) ([]any, error) {
 	if err := trimName("name", &c.Name); err != nil {
 		return nil, err
 	}
-	settings, err := encodeSettings(&c.Settings)
+	settings, err := encodeSettings(&c.Settings, r.h.settingsSealer(id))
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +55,7 @@ func channelColumns(c *realm.Channel) ([]any, error) {
 // List is every channel, by name. Over Read its parts are read one after the
 // other; View makes them one.
 func (r Channels) List(ctx context.Context) ([]*realm.Channel, error) {
-	channels, err := list(ctx, r.h, readChannel, selectChannels+" ORDER BY name")
+	channels, err := list(ctx, r.h, r.read, selectChannels+" ORDER BY name")
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +73,7 @@ func (r Channels) ByName(ctx context.Context, name string) (*realm.Channel, erro
 }
 
 func (r Channels) one(ctx context.Context, text string, arg any) (*realm.Channel, error) {
-	c, err := one(ctx, r.h, readChannel, text, arg)
+	c, err := one(ctx, r.h, r.read, text, arg)
 	if err != nil {
 		return nil, err
 	}
@@ -119,11 +119,8 @@ func (r Channels) bind(ctx context.Context, channels []*realm.Channel, where str
 // Insert adds a channel with its groups and bindings. ErrDuplicate: the name is
 // taken, or a group is named twice. ErrReference: there is no such group.
 func (r Channels) Insert(ctx context.Context, c *realm.Channel) error {
-	columns, err := channelColumns(c)
+	err := r.h.insertWith(ctx, &c.ID, insertChannel, func(id realm.ID) ([]any, error) { return r.columns(id, c) })
 	if err != nil {
-		return err
-	}
-	if err := r.h.insert(ctx, &c.ID, insertChannel, columns...); err != nil {
 		return err
 	}
 	return r.insertBindings(ctx, c)
@@ -131,7 +128,7 @@ func (r Channels) Insert(ctx context.Context, c *realm.Channel) error {
 
 // Update replaces the row of c.ID, its groups and its bindings.
 func (r Channels) Update(ctx context.Context, c *realm.Channel) error {
-	columns, err := channelColumns(c)
+	columns, err := r.columns(c.ID, c)
 	if err != nil {
 		return err
 	}

@@ -72,8 +72,37 @@ func (d *storedDuration) UnmarshalText(text []byte) error {
 	return err
 }
 
-// encodeSettings is the column channels.settings. It reveals the secrets.
-func encodeSettings(s *realm.ChannelSettings) (string, error) {
+// turn is seal or open for one of the secrets in a channel's settings.
+type turn func(part, text string) (string, error)
+
+// The parts of channels.settings that are secret.
+const proxyPart = "settings.proxy"
+
+func headerPart(name string) string { return "settings.set_headers." + name }
+
+func (h handle) settingsSealer(channel realm.ID) turn {
+	return func(part, plain string) (string, error) { return h.seal("channels", part, channel.String(), plain) }
+}
+
+func (h handle) settingsOpener(channel realm.ID) turn {
+	return func(part, stored string) (string, error) { return h.open("channels", part, channel.String(), stored) }
+}
+
+// secrets turns every secret of the settings in place.
+func (s *storedSettings) secrets(each turn) (err error) {
+	if s.Proxy, err = each(proxyPart, s.Proxy); err != nil {
+		return err
+	}
+	for name, value := range s.SetHeaders {
+		if s.SetHeaders[name], err = each(headerPart(name), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodeSettings is the column channels.settings, its secrets sealed.
+func encodeSettings(s *realm.ChannelSettings, seal turn) (string, error) {
 	out := storedSettings{
 		Timeouts: storeTimeouts(s.Timeouts), Attempts: s.Attempts, Limits: storedLimits(s.Limits), Proxy: s.Proxy.Reveal(),
 		CAFile: s.CAFile, Probe: storedDuration(s.Probe), OnDisconnect: string(s.OnDisconnect), ServiceTier: storedTier(s.ServiceTier),
@@ -88,12 +117,18 @@ func encodeSettings(s *realm.ChannelSettings) (string, error) {
 	for _, e := range s.BodyEdits {
 		out.BodyEdits = append(out.BodyEdits, storedEdit{Op: string(e.Op), Path: e.Path, To: e.To, Value: e.Value, Models: e.Models})
 	}
+	if err := out.secrets(seal); err != nil {
+		return "", err
+	}
 	return encodeStrict("settings", out)
 }
 
-func decodeSettings(channel, text string) (realm.ChannelSettings, error) {
+func decodeSettings(channel, text string, open turn) (realm.ChannelSettings, error) {
 	var in storedSettings
 	if err := decodeStrict(fmt.Sprintf("settings of channel %q", channel), text, &in); err != nil {
+		return realm.ChannelSettings{}, err
+	}
+	if err := in.secrets(open); err != nil {
 		return realm.ChannelSettings{}, err
 	}
 	s := realm.ChannelSettings{

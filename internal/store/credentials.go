@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"crypto/subtle"
 	"database/sql"
+	"errors"
 	"time"
 
 	"realms/internal/realm"
@@ -12,20 +14,25 @@ import (
 type Credentials struct{ h handle }
 
 const (
-	selectCredentials = "SELECT id, endpoint_id, name, api_key, enabled, priority, weight, limits, state, state_reason, state_since FROM credentials"
-	insertCredential  = "INSERT INTO credentials (id, endpoint_id, name, api_key, enabled, priority, weight, limits, state, state_reason, state_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	updateCredential  = "UPDATE credentials SET endpoint_id = ?, name = ?, api_key = ?, enabled = ?, priority = ?, weight = ?, limits = ?, state = ?, state_reason = ?, state_since = ? WHERE id = ?"
-	moveCredential    = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ?"
-	refuseCredential  = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ? AND api_key = ?"
-	deleteCredential  = "DELETE FROM credentials WHERE id = ?"
+	selectCredentials   = "SELECT id, endpoint_id, name, api_key, enabled, priority, weight, limits, state, state_reason, state_since FROM credentials"
+	insertCredential    = "INSERT INTO credentials (id, endpoint_id, name, api_key, enabled, priority, weight, limits, state, state_reason, state_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+	updateCredential    = "UPDATE credentials SET endpoint_id = ?, name = ?, api_key = ?, enabled = ?, priority = ?, weight = ?, limits = ?, state = ?, state_reason = ?, state_since = ? WHERE id = ?"
+	moveCredential      = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ?"
+	refuseCredential    = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ? AND api_key = ?"
+	selectCredentialKey = "SELECT api_key FROM credentials WHERE id = ?"
+	deleteCredential    = "DELETE FROM credentials WHERE id = ?"
 )
 
-func readCredential(row scanner) (*realm.Credential, error) {
+func (r Credentials) read(row scanner) (*realm.Credential, error) {
 	var c realm.Credential
+	var key string
 	var since int64
 	var limits sql.NullString
-	err := row.Scan(&c.ID, &c.EndpointID, &c.Name, &c.APIKey, &c.Enabled, &c.Priority, &c.Weight, &limits, &c.State, &c.StateReason, &since)
+	err := row.Scan(&c.ID, &c.EndpointID, &c.Name, &key, &c.Enabled, &c.Priority, &c.Weight, &limits, &c.State, &c.StateReason, &since)
 	if err != nil {
+		return nil, err
+	}
+	if c.APIKey, err = r.openKey(c.ID, key); err != nil {
 		return nil, err
 	}
 	c.StateSince = fromMillis(since)
@@ -33,12 +40,24 @@ func readCredential(row scanner) (*realm.Credential, error) {
 	return &c, err
 }
 
-// credentialColumns is the row without its id.
-func credentialColumns(c *realm.Credential) ([]any, error) {
+func (r Credentials) openKey(id realm.ID, stored string) (realm.Secret, error) {
+	plain, err := r.h.open("credentials", "api_key", id.String(), stored)
+	return realm.Secret(plain), err
+}
+
+// columns is the row of an id without it.
+func (r Credentials) columns(id realm.ID, c *realm.Credential) ([]any, error) {
 	if err := trimName("name", &c.Name); err != nil {
 		return nil, err
 	}
 	if err := checkText("api_key", c.APIKey.Reveal()); err != nil {
+		return nil, err
+	}
+	key, err := r.h.seal("credentials", "api_key", id.String(), c.APIKey.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	if err := checkText("api_key", key); err != nil {
 		return nil, err
 	}
 	if c.State == "" {
@@ -49,7 +68,7 @@ func credentialColumns(c *realm.Credential) ([]any, error) {
 		return nil, err
 	}
 	return []any{
-		c.EndpointID, c.Name, c.APIKey.Reveal(), flag(c.Enabled), c.Priority, c.Weight, limits,
+		c.EndpointID, c.Name, key, flag(c.Enabled), c.Priority, c.Weight, limits,
 		string(c.State), clip(c.StateReason, maxReason), millis(c.StateSince),
 	}, nil
 }
@@ -59,32 +78,28 @@ const maxReason = 1000
 
 // List is every credential, by endpoint and name.
 func (r Credentials) List(ctx context.Context) ([]*realm.Credential, error) {
-	return list(ctx, r.h, readCredential, selectCredentials+" ORDER BY endpoint_id, name")
+	return list(ctx, r.h, r.read, selectCredentials+" ORDER BY endpoint_id, name")
 }
 
 // ByEndpoint is an endpoint's credentials, by name.
 func (r Credentials) ByEndpoint(ctx context.Context, endpoint realm.ID) ([]*realm.Credential, error) {
-	return list(ctx, r.h, readCredential, selectCredentials+" WHERE endpoint_id = ? ORDER BY name", endpoint)
+	return list(ctx, r.h, r.read, selectCredentials+" WHERE endpoint_id = ? ORDER BY name", endpoint)
 }
 
 // Get finds a credential by id.
 func (r Credentials) Get(ctx context.Context, id realm.ID) (*realm.Credential, error) {
-	return one(ctx, r.h, readCredential, selectCredentials+" WHERE id = ?", id)
+	return one(ctx, r.h, r.read, selectCredentials+" WHERE id = ?", id)
 }
 
 // Insert adds a credential; an empty State becomes realm.CredentialOK.
 // ErrDuplicate: the endpoint has one of that name.
 func (r Credentials) Insert(ctx context.Context, c *realm.Credential) error {
-	columns, err := credentialColumns(c)
-	if err != nil {
-		return err
-	}
-	return r.h.insert(ctx, &c.ID, insertCredential, columns...)
+	return r.h.insertWith(ctx, &c.ID, insertCredential, func(id realm.ID) ([]any, error) { return r.columns(id, c) })
 }
 
 // Update replaces the row of c.ID, the state included.
 func (r Credentials) Update(ctx context.Context, c *realm.Credential) error {
-	columns, err := credentialColumns(c)
+	columns, err := r.columns(c.ID, c)
 	if err != nil {
 		return err
 	}
@@ -99,9 +114,21 @@ func (r Credentials) SetState(ctx context.Context, id realm.ID, from, to realm.C
 }
 
 // Refuse is SetState for a credential whose key was refused: it does nothing when
-// the key has become another since.
+// the key has become another since. No two sealed texts of a key are the same, so
+// the key is compared here, and what is stored guards the change.
 func (r Credentials) Refuse(ctx context.Context, id realm.ID, key realm.Secret, reason string, since time.Time) (bool, error) {
-	n, err := r.h.exec(ctx, refuseCredential, string(realm.CredentialDisabled), clip(reason, maxReason), millis(since), id, string(realm.CredentialOK), key.Reveal())
+	stored, err := one(ctx, r.h, readText, selectCredentialKey, id)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	now, err := r.openKey(id, stored)
+	if err != nil || subtle.ConstantTimeCompare([]byte(now), []byte(key)) != 1 {
+		return false, err
+	}
+	n, err := r.h.exec(ctx, refuseCredential, string(realm.CredentialDisabled), clip(reason, maxReason), millis(since), id, string(realm.CredentialOK), stored)
 	return n == 1, err
 }
 

@@ -155,3 +155,39 @@ func (d sqliteDialect) copyDatabase(ctx context.Context, db *sql.DB, label strin
 	}
 	return path, nil
 }
+
+func (sqliteDialect) overwrite(ctx context.Context, db *sql.DB, on bool) error {
+	// The writer has one connection, which keeps this.
+	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA secure_delete = %d", flag(on))); err != nil {
+		return fmt.Errorf("choose how to delete: %w", err)
+	}
+	return nil
+}
+
+// scrub writes the file anew and empties the WAL: both hold pages with what was
+// there before.
+func (d sqliteDialect) scrub(ctx context.Context, db *sql.DB) ([]string, error) {
+	if _, err := db.ExecContext(ctx, "VACUUM"); err != nil {
+		return nil, unavailable(fmt.Sprintf("The database %s cannot be written anew, which takes the secrets in the clear out of it: check that the disk has room for twice its size, and start again.", d.path), err)
+	}
+	var busy, pages, moved int64
+	if err := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &pages, &moved); err != nil {
+		return nil, fmt.Errorf("empty the WAL: %w", err)
+	}
+	if busy != 0 {
+		return nil, unavailable(fmt.Sprintf("The file %s-wal cannot be emptied of the secrets in the clear, because another program reads the database: end that program, and start again.", d.path), nil)
+	}
+	copies, err := filepath.Glob(globQuote(d.path) + ".before-*")
+	if err != nil {
+		return nil, fmt.Errorf("look for copies: %w", err)
+	}
+	return copies, nil
+}
+
+// globQuote makes a path a pattern that means it alone.
+func globQuote(path string) string {
+	if filepath.Separator == '\\' { // where nothing quotes, and these are rare
+		return path
+	}
+	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(path)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"realms/internal/realm"
+	"realms/internal/secret"
 )
 
 // querier is what the pool and a transaction have in common.
@@ -19,6 +20,9 @@ type handle struct {
 	*core
 	db       querier
 	writable bool
+	// sealer is what this transaction seals with; asked for once, and only by a
+	// transaction that writes a secret. nil outside one.
+	sealer func() (*secret.Keyring, error)
 }
 
 // exec runs a statement that changes rows and tells how many it matched.
@@ -53,15 +57,25 @@ const maxMints = 5
 // insert runs an INSERT whose first column is the id. A zero id is minted, anew
 // when it meets a primary key: servers and commands mint side by side.
 func (h handle) insert(ctx context.Context, id *realm.ID, text string, rest ...any) error {
-	args := append([]any{*id}, rest...)
+	return h.insertWith(ctx, id, text, func(realm.ID) ([]any, error) { return rest, nil })
+}
+
+// insertWith is insert for columns that depend on the id, as what is sealed does:
+// they are made anew for each id that is tried.
+func (h handle) insertWith(ctx context.Context, id *realm.ID, text string, rest func(id realm.ID) ([]any, error)) error {
 	minted := *id == 0
 	for try := 1; ; try++ {
+		row := *id
 		if minted {
-			args[0] = h.mint(h.now())
+			row = h.mint(h.now())
 		}
-		_, err := h.exec(ctx, text, args...)
+		columns, err := rest(row)
+		if err != nil {
+			return err
+		}
+		_, err = h.exec(ctx, text, append([]any{row}, columns...)...)
 		if err == nil {
-			*id = args[0].(realm.ID)
+			*id = row
 			return nil
 		}
 		if !minted || try == maxMints || h.dialect.fault(err) != faultPrimary {

@@ -16,9 +16,20 @@ import (
 // Migrate brings the schema to this program's version and names the migrations
 // it applied, oldest first. A SQLite database that already holds a schema is
 // copied next to itself first. A migration that was killed is completed by
-// calling again; several processes may call at once.
+// calling again; several processes may call at once. A store that had no schema
+// is sealed from its first row on when there is a master key.
 func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
-	return s.migrateTo(ctx, 0)
+	before, err := s.schemaVersion(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if applied, err = s.migrateTo(ctx, 0); err != nil || before != 0 || s.keys.Master() == "" {
+		return applied, err
+	}
+	if err := s.sealFresh(ctx); err != nil {
+		return applied, err
+	}
+	return applied, s.checkKeys(ctx)
 }
 
 // MigrationStatus lists every migration this program knows, oldest first.

@@ -22,8 +22,8 @@ import (
 
 // released names this program's migrations, notes the one that later adds.
 var (
-	released = []string{"00001_initial", "00002_settings"}
-	notes    = "00003_notes"
+	released = []string{"00001_initial", "00002_settings", "00003_codex"}
+	notes    = "00004_notes"
 )
 
 // first is the folder of an earlier version: this program's first n migrations.

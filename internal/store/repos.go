@@ -21,33 +21,37 @@ var (
 // Delete answer ErrNotFound when there is no such row; and names are trimmed, in
 // the value too.
 type Repos struct {
-	Groups      Groups
-	Models      Models
-	Channels    Channels
-	Endpoints   Endpoints
-	Credentials Credentials
-	Users       Users
-	Tokens      Tokens
-	Requests    Requests
-	Objects     Objects
-	Audit       Audit
-	Settings    Settings
-	Changes     Changes
+	Groups        Groups
+	Models        Models
+	Channels      Channels
+	Endpoints     Endpoints
+	Credentials   Credentials
+	Users         Users
+	Tokens        Tokens
+	Requests      Requests
+	Objects       Objects
+	Audit         Audit
+	Settings      Settings
+	Changes       Changes
+	CodexAccounts CodexAccounts
+	CodexSignIns  CodexSignIns
 }
 
 func newRepos(h handle) Repos {
 	return Repos{
-		Groups:      Groups{h},
-		Models:      Models{h},
-		Channels:    Channels{h},
-		Endpoints:   Endpoints{h},
-		Credentials: Credentials{h},
-		Users:       Users{h},
-		Tokens:      Tokens{h},
-		Requests:    Requests{h},
-		Objects:     Objects{h},
-		Audit:       Audit{h},
-		Settings:    Settings{h},
-		Changes:     Changes{h},
+		Groups:        Groups{h},
+		Models:        Models{h},
+		Channels:      Channels{h},
+		Endpoints:     Endpoints{h},
+		Credentials:   Credentials{h},
+		Users:         Users{h},
+		Tokens:        Tokens{h},
+		Requests:      Requests{h},
+		Objects:       Objects{h},
+		Audit:         Audit{h},
+		Settings:      Settings{h},
+		Changes:       Changes{h},
+		CodexAccounts: CodexAccounts{h},
+		CodexSignIns:  CodexSignIns{h},
 	}
 }

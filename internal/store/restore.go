@@ -23,7 +23,8 @@ import (
 // that was never migrated (then it is migrated as far as the backup was, loaded,
 // and migrated on), or one at the backup's own schema version. A store that
 // holds anything, a newer schema, or a damaged or cut-off file is refused with a
-// *realm.Error and nothing is loaded.
+// *realm.Error and nothing is loaded. Sealed secrets are loaded as they are: the
+// keys they need are asked for when the store is next opened.
 func (s *Store) Restore(ctx context.Context, r io.Reader) error {
 	in := newBackupReader(r)
 	header, err := in.header()
@@ -66,6 +67,7 @@ func (s *Store) Restore(ctx context.Context, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	s.whole.Store(false) // whether it is, the next Open learns from what was loaded
 	_, err = s.migrateTo(ctx, 0)
 	return err
 }
@@ -83,8 +85,11 @@ func damaged(err error) *realm.Error {
 func requireEmpty(ctx context.Context, h handle) error {
 	for _, t := range tables {
 		var rows int
-		var first string
-		err := h.each(ctx, "SELECT "+t.key+" FROM "+t.name+" LIMIT 2", nil, func(row scanner) error {
+		var first, where string
+		if t.name == "settings" {
+			where = " WHERE name <> '" + sealMark + "'"
+		}
+		err := h.each(ctx, "SELECT "+t.key+" FROM "+t.name+where+" LIMIT 2", nil, func(row scanner) error {
 			rows++
 			if rows > 1 {
 				return nil

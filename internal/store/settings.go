@@ -10,12 +10,16 @@ import (
 // settings service writes it) by name.
 type Settings struct{ h handle }
 
-// InstanceSecret is the name of the one row that is no setting: what an
-// installation keys its hashes with. A store with that alone counts as empty.
-const InstanceSecret = "instance_secret"
+// Two rows are no settings, and All leaves them out: InstanceSecret is what an
+// installation keys its hashes with, sealed like any secret; sealMark says with
+// which key the store is sealed. A store with those alone counts as empty.
+const (
+	InstanceSecret = "instance_secret"
+	sealMark       = "seal_mark"
+)
 
 const (
-	selectSettings = "SELECT name, value FROM settings"
+	selectSettings = "SELECT name, value FROM settings WHERE name NOT IN ('" + InstanceSecret + "', '" + sealMark + "')"
 	selectSetting  = "SELECT value FROM settings WHERE name = ?"
 	updateSetting  = "UPDATE settings SET value = ?, updated_at = ? WHERE name = ?"
 	settingRow     = "settings (name, value, updated_at) VALUES (?, ?, ?)"
@@ -39,15 +43,31 @@ func (r Settings) All(ctx context.Context) (map[string]string, error) {
 
 // Get finds a setting.
 func (r Settings) Get(ctx context.Context, name string) (string, error) {
-	return one(ctx, r.h, readText, selectSetting, name)
+	value, err := one(ctx, r.h, readText, selectSetting, name)
+	if err != nil || name != InstanceSecret {
+		return value, err
+	}
+	return r.h.open("settings", "value", name, value)
+}
+
+// stored is a value as the column takes it.
+func (r Settings) stored(name *string, value string) (string, error) {
+	if err := trimName("name", name); err != nil {
+		return "", err
+	}
+	if *name == InstanceSecret {
+		var err error
+		if value, err = r.h.seal("settings", "value", *name, value); err != nil {
+			return "", err
+		}
+	}
+	return value, checkText(*name, value)
 }
 
 // Set writes a setting, whether it was there or not.
 func (r Settings) Set(ctx context.Context, name, value string) error {
-	if err := trimName("name", &name); err != nil {
-		return err
-	}
-	if err := checkText(name, value); err != nil {
+	value, err := r.stored(&name, value)
+	if err != nil {
 		return err
 	}
 	now := millis(r.h.now())
@@ -64,14 +84,12 @@ func (r Settings) Set(ctx context.Context, name, value string) error {
 
 // Add writes a setting unless there is one of that name, which stays as it is.
 func (r Settings) Add(ctx context.Context, name, value string) error {
-	if err := trimName("name", &name); err != nil {
-		return err
-	}
-	if err := checkText(name, value); err != nil {
+	value, err := r.stored(&name, value)
+	if err != nil {
 		return err
 	}
 	head, tail := r.h.dialect.insertOnce("name")
-	_, err := r.h.exec(ctx, head+settingRow+tail, name, value, millis(r.h.now()))
+	_, err = r.h.exec(ctx, head+settingRow+tail, name, value, millis(r.h.now()))
 	return err
 }
 

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"realms/internal/realm"
+	"realms/internal/secret"
 )
 
 // Options of Open.
@@ -23,6 +25,11 @@ type Options struct {
 	// Trace hears the text of every statement before it is sent, migrations
 	// included; nil: nobody does. It must be safe for concurrent use.
 	Trace func(statement string)
+	// Keys seal and open the secrets in the store; nil: there is no master key.
+	Keys *secret.Keyring
+	// KeepSealed opens the store also when Keys do not fit what is sealed there,
+	// for who moves it as it is: nothing that is sealed can be read then.
+	KeepSealed bool
 }
 
 // Store is an open database.
@@ -39,17 +46,22 @@ type core struct {
 	log     *slog.Logger
 	trace   func(statement string)
 	mint    func(now time.Time) realm.ID
+	keys    *secret.Keyring
+	// whole: nothing secret may stand in the clear. It is learned from the store,
+	// and stays.
+	whole *atomic.Bool
 }
 
 // Open connects to the database and checks that it can serve: it creates a
-// missing SQLite file, but never migrates. The error is a *realm.Error whose
-// message says what to do; it never carries the password of the DSN.
+// missing SQLite file, but never migrates, and refuses a store whose secrets are
+// sealed with keys it was not given. The error is a *realm.Error whose message
+// says what to do; it never carries the password of the DSN.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	d, err := selectDialect(o.DSN)
 	if err != nil {
 		return nil, err
 	}
-	c := &core{dialect: d, now: o.Now, log: o.Log, trace: o.Trace, mint: realm.NewID}
+	c := &core{dialect: d, now: o.Now, log: o.Log, trace: o.Trace, mint: realm.NewID, keys: o.Keys, whole: new(atomic.Bool)}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -63,7 +75,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Store{core: c, write: write, read: read, migrations: migrationFiles}, nil
+	s := &Store{core: c, write: write, read: read, migrations: migrationFiles}
+	if err := s.checkKeys(ctx); err != nil && !o.KeepSealed {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // Close lets the connections go.

@@ -6,7 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
+
+	"realms/internal/secret"
 )
 
 // maxRetries of a transaction that the engine gave up.
@@ -61,7 +64,11 @@ func (s *Store) once(ctx context.Context, db *sql.DB, o *sql.TxOptions, writable
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after a commit it says that there is nothing to roll back
-	if err := fn(newRepos(handle{core: s.core, db: tx, writable: writable})); err != nil {
+	h := handle{core: s.core, db: tx, writable: writable}
+	if writable {
+		h.sealer = sync.OnceValues(func() (*secret.Keyring, error) { return h.currentKeys(ctx) })
+	}
+	if err := fn(newRepos(h)); err != nil {
 		return err
 	}
 	err = tx.Commit()

@@ -36,11 +36,10 @@ func TestUpgradeFromTheFirstVersion(t *testing.T) {
 			}
 		}
 		var backup strings.Builder
-		if err := old.Backup(t.Context(), &backup); err != nil {
+		upgraded := open(t, dsn, nil)
+		if err := upgraded.Backup(t.Context(), &backup); err != nil { // before its migration
 			t.Fatal(err)
 		}
-
-		upgraded := open(t, dsn, nil)
 		if diff := cmp.Diff(released[1:], migrate(t, upgraded)); diff != "" {
 			t.Errorf("applied (-want +got):\n%s", diff)
 		}

@@ -115,6 +115,7 @@ func everyVerb(t *testing.T, s, empty *store.Store) {
 		return nil
 	})
 	reads(t, s, p)
+	everyCodexVerb(t, s, p.credential.ID)
 	if err := restore(t, empty, backup(t, s)); err != nil {
 		t.Errorf("restore: %v", err)
 	}

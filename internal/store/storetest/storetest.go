@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,4 +111,21 @@ func missing(t testing.TB, why string) {
 		t.Fatalf("%s (CI=true: nothing is skipped)", why)
 	}
 	t.Skip(why)
+}
+
+// Raw is a connection of its own to a store's database, for what no store would
+// do: changing rows behind its back, and looking at what really stands there.
+func Raw(t testing.TB, dsn string) *sql.DB {
+	t.Helper()
+	driver, address := "sqlite", "file:"+strings.TrimPrefix(dsn, "sqlite:")+"?_busy_timeout=5000"
+	if u, err := url.Parse(dsn); err == nil && u.Scheme == "mysql" {
+		server, query, _ := strings.Cut(mysqlServer(t).driverDSN(), "?")
+		driver, address = "mysql", strings.TrimSuffix(server, "/")+u.Path+"?clientFoundRows=true&"+query
+	}
+	db, err := sql.Open(driver, address)
+	if err != nil {
+		t.Fatalf("open the database: %v", err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return db
 }
