@@ -15,6 +15,9 @@ import (
 // Inner is the verbs over one transaction. Each returns what it changed, nothing
 // if all was as it should be. An error may join several *realm.Error, whose
 // Field is relative to the object ("groups[0]").
+//
+// Whether a user meets a codex_oauth channel in a group is not asked here: that
+// depends on what else the transaction does (catalog.Inner.CheckCodexGroups).
 type Inner struct {
 	Repos store.Repos
 	Actor string    // for the audit row: "cli", a user's id

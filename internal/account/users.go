@@ -150,9 +150,16 @@ func (s *Service) ListUsers(ctx context.Context) ([]UserInfo, error) {
 	return list, err
 }
 
-// UpsertUser is Inner.UpsertUser in a transaction of its own.
+// UpsertUser is Inner.UpsertUser in a transaction of its own. Who is no
+// administrator is refused the groups of codex_oauth channels.
 func (s *Service) UpsertUser(ctx context.Context, actor string, spec UserSpec) ([]store.Mutation, error) {
-	return s.edit(ctx, actor, func(x Inner) ([]store.Mutation, error) { return x.UpsertUser(ctx, spec) })
+	return s.edit(ctx, actor, func(x Inner) ([]store.Mutation, error) {
+		done, err := x.UpsertUser(ctx, spec)
+		if err != nil || len(done) == 0 {
+			return nil, err
+		}
+		return done, x.refuseOwnersGroups(ctx, spec.Name)
+	})
 }
 
 // SetUserEnabled is Inner.SetUserEnabled in a transaction of its own.

@@ -35,7 +35,7 @@ func (x Inner) UpsertChannel(ctx context.Context, spec ChannelSpec) ([]store.Mut
 	if m.Verb, err = x.putChannel(ctx, &d, &want, names); err != nil {
 		return nil, err
 	}
-	if err := x.putEndpoints(ctx, &d, want.ID, spec.Endpoints); err != nil {
+	if err := x.putEndpoints(ctx, &d, &want, spec.Endpoints); err != nil {
 		return nil, err
 	}
 	if m.Verb == "update" && len(d.fields) == 0 {
@@ -81,7 +81,10 @@ func (x Inner) putChannel(ctx context.Context, d *diff, want *realm.Channel, nam
 	case err != nil:
 		return "", fmt.Errorf("read channel: %w", err)
 	}
-	want.ID = old.ID
+	if want.ID = old.ID; old.Type != want.Type {
+		return "", &realm.Error{Code: realm.CodeConflict, Field: "type", Message: fmt.Sprintf(
+			"The channel %q is of the type %s, and a channel's type never changes: declare the new one under another name.", old.Name, old.Type)}
+	}
 	if d.channel(old, want, names); len(d.fields) == 0 {
 		return "update", nil
 	}

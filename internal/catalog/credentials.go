@@ -31,8 +31,16 @@ func (x Inner) CredentialOutOfUse(ctx context.Context, cr *realm.Credential, rea
 	return x.stateMoved(ctx, cr.ID, m, moved, err)
 }
 
-// CredentialMended lets requests go to a credential that was out of use.
+// CredentialMended lets requests go to a credential that was out of use; one that
+// waits for a sign-in it cannot help.
 func (x Inner) CredentialMended(ctx context.Context, id realm.ID) ([]store.Mutation, error) {
+	cr, err := x.Repos.Credentials.Get(ctx, id)
+	if err != nil {
+		return nil, noCredentialID(err, id)
+	}
+	if NeedsSignIn(cr) {
+		return nil, conflict("The credential %q cannot be mended: %s.", cr.Name, cr.StateReason)
+	}
 	moved, err := x.Repos.Credentials.SetState(ctx, id, realm.CredentialDisabled, realm.CredentialOK, "", time.Time{})
 	m := store.Mutation{
 		Verb: "mended", Kind: store.KindCredential,
@@ -47,11 +55,8 @@ func (x Inner) stateMoved(ctx context.Context, id realm.ID, m store.Mutation, mo
 		return nil, fmt.Errorf("set the credential's state: %w", err)
 	}
 	cr, err := x.Repos.Credentials.Get(ctx, id)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, &realm.Error{Code: realm.CodeNotFound, Message: fmt.Sprintf("There is no credential %s.", id), Err: err}
-	}
 	if err != nil {
-		return nil, fmt.Errorf("read credential: %w", err)
+		return nil, noCredentialID(err, id)
 	}
 	if !moved {
 		return nil, nil
@@ -60,8 +65,16 @@ func (x Inner) stateMoved(ctx context.Context, id realm.ID, m store.Mutation, mo
 	return x.record(ctx, m)
 }
 
+func noCredentialID(err error, id realm.ID) error {
+	if !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("read credential: %w", err)
+	}
+	return &realm.Error{Code: realm.CodeNotFound, Message: fmt.Sprintf("There is no credential %s.", id), Err: err}
+}
+
 // MendChannel mends the credentials of that name on a channel's endpoints; an
-// empty name means all of them. Those that are in use are left as they are.
+// empty name means all of them that mending can help. Those that are in use are
+// left as they are.
 func (x Inner) MendChannel(ctx context.Context, channel, credential string) ([]store.Mutation, error) {
 	ch, err := x.Repos.Channels.ByName(ctx, channel)
 	if err != nil {
@@ -80,7 +93,7 @@ func (x Inner) MendChannel(ctx context.Context, channel, credential string) ([]s
 			return nil, fmt.Errorf("read the credentials: %w", err)
 		}
 		for _, cr := range credentials {
-			if credential != "" && cr.Name != credential {
+			if credential != "" && cr.Name != credential || credential == "" && NeedsSignIn(cr) {
 				continue
 			}
 			found = true
@@ -92,16 +105,19 @@ func (x Inner) MendChannel(ctx context.Context, channel, credential string) ([]s
 		}
 	}
 	if !found {
-		return nil, &realm.Error{Code: realm.CodeNotFound, Message: fmt.Sprintf("The channel %q has no credential named %q.", ch.Name, credential)}
+		return nil, noCredential(ch.Name, credential)
 	}
 	return all, nil
 }
 
 // oneLine makes a reason that came from outside fit a column and a log line.
-func oneLine(reason string) string {
-	reason = strings.Join(strings.Fields(strings.ToValidUTF8(reason, "")), " ")
-	if r := []rune(reason); len(r) > maxReason {
-		return string(r[:maxReason-1]) + "…"
+func oneLine(reason string) string { return clipped(reason, maxReason) }
+
+// clipped is a text on one line, of at most so many characters.
+func clipped(text string, most int) string {
+	text = strings.Join(strings.Fields(strings.ToValidUTF8(text, "")), " ")
+	if r := []rune(text); len(r) > most {
+		return string(r[:most-1]) + "…"
 	}
-	return reason
+	return text
 }

@@ -9,17 +9,17 @@ import (
 )
 
 // putEndpoints makes the channel's endpoints exactly the specs, in their order.
-func (x Inner) putEndpoints(ctx context.Context, d *diff, channel realm.ID, specs []EndpointSpec) error {
-	old, err := x.Repos.Endpoints.ByChannel(ctx, channel)
+func (x Inner) putEndpoints(ctx context.Context, d *diff, channel *realm.Channel, specs []EndpointSpec) error {
+	old, err := x.Repos.Endpoints.ByChannel(ctx, channel.ID)
 	if err != nil {
 		return fmt.Errorf("read the endpoints: %w", err)
 	}
 	kept := make(map[realm.ID]bool, len(specs))
 	for i, spec := range specs {
-		at := endpointAt{field: index("endpoints", i), label: "endpoints[" + spec.BaseURL + "]"}
+		at := endpointAt{channel: channel, field: index("endpoints", i), label: endpointLabel(spec.BaseURL)}
 		ep := find(old, func(e *realm.Endpoint) bool { return e.BaseURL == spec.BaseURL })
 		if ep == nil {
-			ep = &realm.Endpoint{ChannelID: channel, BaseURL: spec.BaseURL, Position: i}
+			ep = &realm.Endpoint{ChannelID: channel.ID, BaseURL: spec.BaseURL, Position: i}
 			if err := x.Repos.Endpoints.Insert(ctx, ep); err != nil {
 				return fmt.Errorf("insert endpoint: %w", err)
 			}
@@ -43,14 +43,19 @@ func (x Inner) putEndpoints(ctx context.Context, d *diff, channel realm.ID, spec
 		if err := x.Repos.Endpoints.Delete(ctx, ep.ID); err != nil {
 			return fmt.Errorf("delete endpoint: %w", err)
 		}
-		d.text("endpoints["+ep.BaseURL+"]", "was there", "")
+		d.text(endpointLabel(ep.BaseURL), "was there", "")
 	}
 	return nil
 }
 
-// endpointAt says where an endpoint stands: in the declaration, for an error,
-// and in words, for a mutation.
-type endpointAt struct{ field, label string }
+func endpointLabel(baseURL string) string { return "endpoints[" + EndpointName(baseURL) + "]" }
+
+// endpointAt says where an endpoint stands: in which channel, in the declaration,
+// for an error, and in words, for a mutation.
+type endpointAt struct {
+	channel      *realm.Channel
+	field, label string
+}
 
 // putCredentials makes the endpoint's credentials exactly the specs.
 func (x Inner) putCredentials(ctx context.Context, d *diff, at endpointAt, endpoint realm.ID, specs []CredentialSpec) error {
@@ -66,6 +71,12 @@ func (x Inner) putCredentials(ctx context.Context, d *diff, at endpointAt, endpo
 		if cr != nil {
 			kept[cr.ID] = true
 			if err := x.changeCredential(ctx, d, label, cr, spec); err != nil {
+				return err
+			}
+			continue
+		}
+		if at.channel.Type == realm.CodexOAuth {
+			if err := x.addAccount(ctx, d, label, at.channel, endpoint, spec); err != nil {
 				return err
 			}
 			continue
@@ -92,15 +103,34 @@ func (x Inner) putCredentials(ctx context.Context, d *diff, at endpointAt, endpo
 }
 
 func (x Inner) addCredential(ctx context.Context, d *diff, label string, endpoint realm.ID, spec CredentialSpec) error {
-	cr := &realm.Credential{
-		EndpointID: endpoint, Name: spec.Name, APIKey: *spec.APIKey, Enabled: spec.Enabled,
-		Priority: spec.Priority, Weight: spec.Weight, Limits: spec.Limits, State: realm.CredentialOK,
+	cr := spec.credential(endpoint)
+	cr.APIKey, cr.State = *spec.APIKey, realm.CredentialOK
+	d.text(label, "", "new")
+	d.text(label+".api_key", "", showSecret(cr.APIKey))
+	return x.insertCredential(ctx, d, label, cr)
+}
+
+// addAccount adds a credential that a ChatGPT account will stand for: nothing goes
+// out with it until somebody signs one in.
+func (x Inner) addAccount(ctx context.Context, d *diff, label string, channel *realm.Channel, endpoint realm.ID, spec CredentialSpec) error {
+	cr := spec.credential(endpoint)
+	cr.State, cr.StateReason, cr.StateSince = realm.CredentialDisabled, ReasonNotSignedIn(channel.Name, spec.Name), x.Now
+	d.text(label, "", "new")
+	d.text(label+".state", "", string(cr.State))
+	return x.insertCredential(ctx, d, label, cr)
+}
+
+// credential is the spec without its key.
+func (c *CredentialSpec) credential(endpoint realm.ID) *realm.Credential {
+	return &realm.Credential{
+		EndpointID: endpoint, Name: c.Name, Enabled: c.Enabled, Priority: c.Priority, Weight: c.Weight, Limits: c.Limits,
 	}
+}
+
+func (x Inner) insertCredential(ctx context.Context, d *diff, label string, cr *realm.Credential) error {
 	if err := x.Repos.Credentials.Insert(ctx, cr); err != nil {
 		return fmt.Errorf("insert credential: %w", err)
 	}
-	d.text(label, "", "new")
-	d.text(label+".api_key", "", showSecret(cr.APIKey))
 	d.flag(label+".enabled", true, cr.Enabled)
 	d.number(label+".priority", 0, int64(cr.Priority))
 	d.number(label+".weight", 1, int64(cr.Weight))

@@ -43,7 +43,7 @@ func TestCredentialOutOfUseIsSaidOnce(t *testing.T) {
 		if cr.Usable() || cr.StateReason != "account deactivated" || !cr.StateSince.Equal(at) {
 			t.Errorf("state %s since %v: %q", cr.State, cr.StateSince, cr.StateReason)
 		}
-		if len(f.Snapshot().Offered([]realm.ID{1})) != 0 {
+		if len(f.Snapshot().Offered([]realm.ID{1}, true)) != 0 {
 			t.Error("its models are still offered")
 		}
 		for range 2 {
@@ -106,7 +106,7 @@ func offers(s *realm.Snapshot) []string {
 		}
 	}
 	slices.Sort(list) // models come in no order
-	return append(list, s.Offered([]realm.ID{1})...)
+	return append(list, s.Offered([]realm.ID{1}, true)...)
 }
 
 func TestLoadFailingKeepsTheSnapshot(t *testing.T) {

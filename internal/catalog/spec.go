@@ -20,7 +20,8 @@ type ChannelSpec struct {
 	Settings realm.ChannelSettings
 }
 
-// EndpointSpec is one base URL of a ChannelSpec.
+// EndpointSpec is one base URL of a ChannelSpec. A codex_oauth channel has one at
+// most, without a base URL.
 type EndpointSpec struct {
 	BaseURL     string
 	Credentials []CredentialSpec
@@ -30,7 +31,8 @@ type EndpointSpec struct {
 type CredentialSpec struct {
 	Name string
 	// APIKey nil keeps the secret of a credential that exists, and is an error
-	// on a new one; empty means that the upstream asks for none.
+	// on a new one; empty means that the upstream asks for none. Always nil on a
+	// codex_oauth channel, where a ChatGPT account stands for it.
 	APIKey   *realm.Secret
 	Enabled  bool
 	Priority int // higher first

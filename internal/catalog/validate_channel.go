@@ -13,19 +13,34 @@ import (
 func CheckChannel(spec ChannelSpec) (ChannelSpec, error) {
 	var p problems
 	spec.Name = p.name("name", spec.Name)
-	if spec.Type != realm.OpenAICompatible {
-		p.add("type", "%q is unknown; %s is possible.", spec.Type, realm.OpenAICompatible)
+	switch spec.Type {
+	case realm.OpenAICompatible, realm.CodexOAuth:
+	default:
+		p.add("type", "%q is unknown; %s, %s are possible.", spec.Type, realm.OpenAICompatible, realm.CodexOAuth)
 	}
 	p.rank("priority", spec.Priority, -maxRank)
 	p.rank("weight", spec.Weight, 0)
-	if spec.APIs == 0 || spec.APIs&^realm.AllAPIs != 0 {
-		p.add("apis", "At least one api is needed; %s are possible.", realm.AllAPIs)
-	}
+	p.apis(spec.Type, spec.APIs)
 	spec.Groups = p.groups(spec.Groups)
 	spec.Bindings = p.bindings(spec.Bindings)
-	spec.Endpoints = p.endpoints(spec.Endpoints)
+	if spec.Type == realm.CodexOAuth {
+		spec.Endpoints = p.codexEndpoints(spec.Endpoints)
+		p.codexSettings(&spec.Settings)
+	} else {
+		spec.Endpoints = p.endpoints(spec.Endpoints)
+	}
 	spec.Settings = p.settings(spec.Settings)
 	return spec, p.err()
+}
+
+func (p *problems) apis(t realm.ChannelType, apis realm.APISet) {
+	possible := DefaultAPIs(t)
+	switch {
+	case apis == 0 || apis&^realm.AllAPIs != 0:
+		p.add("apis", "At least one api is needed; %s are possible.", possible)
+	case apis&^possible != 0:
+		p.add("apis", "A channel of the type %s does not speak %s; %s are possible. Leave apis out for all of these.", t, apis&^possible, possible)
+	}
 }
 
 func (p *problems) groups(names []string) []string {

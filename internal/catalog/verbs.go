@@ -27,9 +27,16 @@ func (s *Service) DeleteModel(ctx context.Context, actor, name string) ([]store.
 	return s.edit(ctx, actor, func(x Inner) ([]store.Mutation, error) { return x.DeleteModel(ctx, name) })
 }
 
-// UpsertChannel is Inner.UpsertChannel in a transaction of its own.
+// UpsertChannel is Inner.UpsertChannel in a transaction of its own. A codex_oauth
+// channel is refused groups that hold others than administrators.
 func (s *Service) UpsertChannel(ctx context.Context, actor string, spec ChannelSpec) ([]store.Mutation, error) {
-	return s.edit(ctx, actor, func(x Inner) ([]store.Mutation, error) { return x.UpsertChannel(ctx, spec) })
+	return s.edit(ctx, actor, func(x Inner) ([]store.Mutation, error) {
+		done, err := x.UpsertChannel(ctx, spec)
+		if err != nil {
+			return nil, err
+		}
+		return done, x.checkOwnGroups(ctx, spec.Name)
+	})
 }
 
 // SetChannelEnabled is Inner.SetChannelEnabled in a transaction of its own.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"realms/internal/account"
@@ -95,7 +96,7 @@ func (a *application) run(ctx context.Context) error {
 	if err := a.problems.Err(); err != nil {
 		return err // removing makes sense only from what was to be
 	}
-	for _, step := range []func(context.Context) error{a.removeUsers, a.removeChannels, a.removeModels, a.removeGroups} {
+	for _, step := range []func(context.Context) error{a.removeUsers, a.removeChannels, a.removeModels, a.removeGroups, a.checkCodexGroups} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -129,6 +130,25 @@ func (a *application) declareUsers(ctx context.Context) error {
 	for _, e := range a.doc.users.entries {
 		done, err := a.account.UpsertUser(ctx, e.spec)
 		if err := a.took(e.path, done, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkCodexGroups asks at the end, because in whatever order the file moves
+// channels and users, what counts is where they came to be.
+func (a *application) checkCodexGroups(ctx context.Context) error {
+	shared, err := a.catalog.SharedAccounts(ctx)
+	if err != nil {
+		return fmt.Errorf("check the groups of ChatGPT accounts: %w", err)
+	}
+	for _, s := range shared {
+		path := a.doc.channels.pathOf(func(name string) bool { return name == s.Channel })
+		if path == "" {
+			path = a.doc.users.pathOf(func(name string) bool { return slices.Contains(s.Users, name) })
+		}
+		if err := a.took(path, nil, s.Err()); err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package declare
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -22,6 +23,7 @@ func drawFile(t *rapid.T) string {
 	var w writer
 	groups := append([]string{realm.DefaultGroup}, names(t, "groups")...)
 	w.section("groups", len(groups))
+	w.item(1, flow{}.text("name", ownersGroup))
 	for _, g := range groups {
 		w.item(1, flow{}.text("name", g).plain("multiplier", decimal(t, 6)))
 	}
@@ -31,10 +33,11 @@ func drawFile(t *rapid.T) string {
 		w.item(1, drawModel(t, m))
 	}
 	channels := names(t, "channels")
-	w.section("channels", len(channels))
+	w.section("channels", len(channels)+1)
 	for _, c := range channels {
 		drawChannel(t, &w, c, groups)
 	}
+	drawAccounts(t, &w)
 	users := names(t, "users")
 	w.section("users", len(users))
 	for _, u := range users {
@@ -80,8 +83,13 @@ func some(t *rapid.T, list []string, label string) []string {
 
 func drawUser(t *rapid.T, name string, groups []string) flow {
 	f := flow{}.text("name", name).disabled(maybe(t, "enabled"))
+	role := "user"
 	if maybe(t, "role") {
-		f = f.text("role", rapid.SampledFrom([]string{"user", "admin", "root"}).Draw(t, "role"))
+		role = rapid.SampledFrom([]string{"user", "admin", "root"}).Draw(t, "role")
+		f = f.text("role", role)
+	}
+	if role != "user" {
+		groups = append(slices.Clip(groups), ownersGroup)
 	}
 	if maybe(t, "grouped") {
 		f = f.plain("groups", textList(some(t, groups, "groups")))
@@ -128,6 +136,40 @@ func drawChannel(t *rapid.T, w *writer, name string, groups []string) {
 			}
 			w.item(5, f)
 		}
+	}
+}
+
+// ownersGroup has no users but administrators.
+const ownersGroup = "owners"
+
+// drawAccounts writes a channel of ChatGPT accounts.
+func drawAccounts(t *rapid.T, w *writer) {
+	w.line(1, "- name: accounts")
+	w.line(2, "type: codex_oauth")
+	w.line(2, "groups: %s", rapid.SampledFrom([]string{"[]", "[" + ownersGroup + "]"}).Draw(t, "groups"))
+	if maybe(t, "apis") {
+		w.line(2, "apis: %s", rapid.SampledFrom([]string{"[compact]", "[compact, responses]"}).Draw(t, "apis"))
+	}
+	if maybe(t, "set") {
+		w.line(2, "timeouts: %s", drawTimeouts(t))
+		w.line(2, "store: false")
+		w.line(2, "headers: {set: {version: '1'}, delete: [x-c]}")
+	}
+	switch rapid.SampledFrom([]string{"none", "empty", "bare", "some"}).Draw(t, "endpoints") {
+	case "empty":
+		w.line(2, "endpoints: []")
+	case "bare":
+		w.line(2, "endpoints: [{}]")
+	case "some":
+		creds := names(t, "credentials")
+		w.line(2, "endpoints:")
+		w.list(3, "- credentials", len(creds))
+		for _, c := range creds {
+			w.item(5, flow{}.text("name", c).disabled(maybe(t, "enabled")).plain("limits", drawLimits(t).String()))
+		}
+	}
+	if maybe(t, "bound") {
+		drawBindings(t, w)
 	}
 }
 

@@ -95,32 +95,11 @@ func exportChannel(w *writer, spec catalog.ChannelSpec, ch *realm.Channel, secre
 	w.line(2, "groups: %s", textList(spec.Groups))
 	w.line(2, "priority: %d", spec.Priority)
 	w.line(2, "weight: %d", spec.Weight)
-	if spec.APIs != realm.AllAPIs {
+	if spec.APIs != catalog.DefaultAPIs(spec.Type) {
 		w.line(2, "apis: %s", textList(spec.APIs.Names()))
 	}
 	exportSettings(w, &spec.Settings, secrets)
-	w.list(2, "endpoints", len(spec.Endpoints))
-	for i, ep := range spec.Endpoints {
-		w.line(3, "- base_url: %s", quote(ep.BaseURL))
-		w.list(4, "credentials", len(ep.Credentials))
-		for j, c := range ep.Credentials {
-			f := flow{}.text("name", c.Name)
-			if secrets {
-				f = f.text("api_key", ch.Endpoints[i].Credentials[j].APIKey.Reveal())
-			}
-			f = f.disabled(c.Enabled)
-			if c.Priority != 0 {
-				f = f.plain("priority", strconv.Itoa(c.Priority))
-			}
-			if c.Weight != defaultWeight {
-				f = f.plain("weight", strconv.Itoa(c.Weight))
-			}
-			if limits := exportLimits(c.Limits); len(limits) > 0 {
-				f = f.plain("limits", limits.String())
-			}
-			w.item(5, f)
-		}
-	}
+	exportEndpoints(w, &spec, ch, secrets)
 	w.list(2, "models", len(spec.Bindings))
 	for _, b := range spec.Bindings {
 		f := flow{}.text("name", b.Model)
@@ -136,4 +115,38 @@ func exportChannel(w *writer, spec catalog.ChannelSpec, ch *realm.Channel, secre
 			w.item(3, f)
 		}
 	}
+}
+
+func exportEndpoints(w *writer, spec *catalog.ChannelSpec, ch *realm.Channel, secrets bool) {
+	keyed := secrets && spec.Type != realm.CodexOAuth
+	w.list(2, "endpoints", len(spec.Endpoints))
+	for i, ep := range spec.Endpoints {
+		if spec.Type == realm.CodexOAuth {
+			w.list(3, "- credentials", len(ep.Credentials))
+		} else {
+			w.line(3, "- base_url: %s", quote(ep.BaseURL))
+			w.list(4, "credentials", len(ep.Credentials))
+		}
+		for j, c := range ep.Credentials {
+			f := flow{}.text("name", c.Name)
+			if keyed {
+				f = f.text("api_key", ch.Endpoints[i].Credentials[j].APIKey.Reveal())
+			}
+			w.item(5, exportCredential(f, &c))
+		}
+	}
+}
+
+func exportCredential(f flow, c *catalog.CredentialSpec) flow {
+	f = f.disabled(c.Enabled)
+	if c.Priority != 0 {
+		f = f.plain("priority", strconv.Itoa(c.Priority))
+	}
+	if c.Weight != defaultWeight {
+		f = f.plain("weight", strconv.Itoa(c.Weight))
+	}
+	if limits := exportLimits(c.Limits); len(limits) > 0 {
+		f = f.plain("limits", limits.String())
+	}
+	return f
 }

@@ -1,6 +1,7 @@
 package declare
 
 import (
+	"fmt"
 	"slices"
 
 	"realms/internal/catalog"
@@ -15,7 +16,9 @@ func (a *application) merge(e channelEntry) catalog.ChannelSpec {
 	spec := e.ChannelSpec
 	var stored catalog.ChannelSpec
 	if ch := a.before.Channel(spec.Name); ch != nil {
-		stored = a.before.Spec(ch)
+		if stored = a.before.Spec(ch); stored.Type != spec.Type {
+			return spec // the verb refuses it; nothing of the other would fit
+		}
 	}
 	a.keepSecrets(e, &spec.Settings, stored.Settings)
 	if !e.modelsGiven {
@@ -36,13 +39,13 @@ func (a *application) merge(e channelEntry) catalog.ChannelSpec {
 			ep.Credentials = old.Credentials
 			continue
 		}
-		ep.Credentials = a.mergeCredentials(spec.Name, ep.BaseURL, ep.Credentials, old.Credentials)
+		ep.Credentials = a.mergeCredentials(&spec, ep.BaseURL, ep.Credentials, old.Credentials)
 	}
 	for _, old := range stored.Endpoints {
 		named := slices.ContainsFunc(e.Endpoints, func(ep catalog.EndpointSpec) bool { return ep.BaseURL == old.BaseURL })
 		if !named && !a.prune {
 			spec.Endpoints = append(spec.Endpoints, old)
-			a.note("kept: the endpoint %s of channel %q, which the file does not name (--prune removes it)", old.BaseURL, spec.Name)
+			a.note("kept: the endpoint %s of channel %q, which the file does not name (--prune removes it)", catalog.EndpointName(old.BaseURL), spec.Name)
 		}
 	}
 	return spec
@@ -60,21 +63,26 @@ func (a *application) keepSecrets(e channelEntry, s *realm.ChannelSettings, stor
 	}
 }
 
-func (a *application) mergeCredentials(channel, baseURL string, declared, stored []catalog.CredentialSpec) []catalog.CredentialSpec {
+func (a *application) mergeCredentials(ch *catalog.ChannelSpec, baseURL string, declared, stored []catalog.CredentialSpec) []catalog.CredentialSpec {
 	out := slices.Clone(declared)
 	has := func(list []catalog.CredentialSpec, name string) bool {
 		return slices.ContainsFunc(list, func(c catalog.CredentialSpec) bool { return c.Name == name })
 	}
+	where := fmt.Sprintf("%s in channel %q", catalog.EndpointName(baseURL), ch.Name)
 	for i, c := range out {
-		if c.APIKey == nil && !has(stored, c.Name) {
+		switch {
+		case c.APIKey != nil || has(stored, c.Name):
+		case ch.Type == realm.CodexOAuth:
+			a.note("note: the credential %q of channel %q is new and %s", c.Name, ch.Name, catalog.ReasonNotSignedIn(ch.Name, c.Name))
+		default:
 			out[i].APIKey = new(realm.Secret)
-			a.note("note: the credential %q of %s in channel %q is new and has no api_key: the upstream is asked without one", c.Name, baseURL, channel)
+			a.note("note: the credential %q of %s is new and has no api_key: the upstream is asked without one", c.Name, where)
 		}
 	}
 	for _, c := range stored {
 		if !has(declared, c.Name) && !a.prune {
 			out = append(out, c)
-			a.note("kept: the credential %q of %s in channel %q, which the file does not name (--prune removes it)", c.Name, baseURL, channel)
+			a.note("kept: the credential %q of %s, which the file does not name (--prune removes it)", c.Name, where)
 		}
 	}
 	return out

@@ -40,6 +40,14 @@ func (s section[T]) has(name string) bool {
 	return slices.ContainsFunc(s.entries, func(e entry[T]) bool { return e.name == name })
 }
 
+// pathOf is the path of the first entry whose name fits; empty: none does.
+func (s section[T]) pathOf(fits func(name string) bool) string {
+	if i := slices.IndexFunc(s.entries, func(e entry[T]) bool { return fits(e.name) }); i >= 0 {
+		return s.entries[i].path
+	}
+	return ""
+}
+
 // channelEntry is a channel with what the file leaves alone.
 type channelEntry struct {
 	catalog.ChannelSpec

@@ -13,13 +13,14 @@ const defaultWeight = 1
 
 func readChannel(d *decoder, n yamldoc.Node, path string) (channelEntry, string, error) {
 	d.object(n, path, slices.Concat([]string{"name", "type", "enabled", "groups", "priority", "weight", "apis", "endpoints", "models"}, settingKeys)...)
+	kind := realm.ChannelType(d.text(n, path, "type", string(realm.OpenAICompatible)))
 	e := channelEntry{ChannelSpec: catalog.ChannelSpec{
 		Name:     d.text(n, path, "name", ""),
-		Type:     realm.ChannelType(d.text(n, path, "type", string(realm.OpenAICompatible))),
+		Type:     kind,
 		Enabled:  d.enabled(n, path),
 		Priority: d.whole(n, path, "priority", 0),
 		Weight:   d.whole(n, path, "weight", defaultWeight),
-		APIs:     readAPIs(d, n, path),
+		APIs:     readAPIs(d, n, path, catalog.DefaultAPIs(kind)),
 		Groups:   d.texts(n, path, "groups"),
 	}}
 	if e.Groups == nil {
@@ -33,7 +34,7 @@ func readChannel(d *decoder, n yamldoc.Node, path string) (channelEntry, string,
 	return e, spec.Name, err
 }
 
-func readAPIs(d *decoder, n yamldoc.Node, path string) realm.APISet {
+func readAPIs(d *decoder, n yamldoc.Node, path string, byDefault realm.APISet) realm.APISet {
 	field := yamldoc.Key(path, "apis")
 	names := d.texts(n, path, "apis")
 	if names != nil && len(names) == 0 {
@@ -48,7 +49,7 @@ func readAPIs(d *decoder, n yamldoc.Node, path string) realm.APISet {
 		set |= one
 	}
 	if set == 0 {
-		return realm.AllAPIs
+		return byDefault
 	}
 	return set
 }
