@@ -165,3 +165,22 @@ func (c *Collector) Response() ([]byte, error) {
 	c.response, c.items, c.output = edits.Apply(nil), nil, true
 	return c.response, nil
 }
+
+// Ending is the data of the stream's terminal event with the whole response in it, for
+// who gets the events; false: it is as it came.
+func (c *Collector) Ending(data []byte) ([]byte, bool) {
+	if c.err != nil || c.response == nil || c.output {
+		return nil, false
+	}
+	response, err := c.Response()
+	if err != nil {
+		return nil, false
+	}
+	doc, err := rawjson.Scan(bytes.TrimSpace(data), nil)
+	if err != nil {
+		return nil, false // it was read before
+	}
+	edits := rawjson.Edits{Doc: &doc}
+	_ = edits.Set("response", response) // fails for nested paths alone
+	return edits.Apply(nil), true
+}

@@ -1,6 +1,7 @@
 package codexauth_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -47,7 +48,27 @@ func TestWorkspace(t *testing.T) {
 	}
 }
 
+// canned answers every request with a body.
+type canned string
+
+func (body canned) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(string(body)))}, nil
+}
+
 // Only a backend on this machine may be its own origin.
+func TestWorkspaceOriginOfTheBackend(t *testing.T) {
+	for origin, want := range map[string]string{"http://127.0.0.1:5": "", "http://localhost:5": "", "https://eu.example.com": codexauth.CodeWorkspaceRouting} {
+		c := &codexauth.Client{
+			Backend: origin + "/backend-api/",
+			HTTP:    &http.Client{Transport: canned(`{"accounts":[{"id":"acc-0001","workspace_backend_origin":"` + origin + `"}]}`)},
+		}
+		err := c.Workspace(t.Context(), realm.CodexIdentity{AccessToken: "abc", AccountID: codextest.AccountID})
+		if want == "" && err != nil || want != "" && failed(t, err).Code != want {
+			t.Errorf("%s: %v", origin, err)
+		}
+	}
+}
+
 func TestWorkspaceAnswers(t *testing.T) {
 	c, f := pair(t, codextest.Options{})
 	id := identity(t, f)

@@ -143,6 +143,7 @@ func TestErrorsKeepThePlainWords(t *testing.T) {
 		"JWT is malformed (HTTP 429)":                       "JWT is malformed (HTTP 429)",
 		"Token abc123def456ghi for user-1a2b3c4d5e expired": "token … for … expired",
 		"eyJhbGciOiJIUzI1NiJ9.e30.x":                        "the provider cannot answer now",
+		"<p> Access denied </p>":                            "the provider cannot answer now",
 		"<b>no</b>":                                         "the provider cannot answer now",
 		"":                                                  "the provider cannot answer now",
 		"… …":                                               "the provider cannot answer now",
@@ -154,6 +155,20 @@ func TestErrorsKeepThePlainWords(t *testing.T) {
 		e := failed(t, err)
 		if e.Message != want || e.Code != "some_code" || e.Error() != "refresh: "+want+" (some_code, HTTP 503)" {
 			t.Errorf("%q became %q\n  %v", said, e.Message, err)
+		}
+	}
+}
+
+// A code that could be a piece of a token is none.
+func TestErrorsKeepCodesThatAreOnes(t *testing.T) {
+	for said, want := range map[string]string{
+		"server_is_overloaded": "server_is_overloaded", "error.v2-beta": "error.v2-beta",
+		"ab12cd34ef56": "", "Not A Code": "", "a\u001bb": "", strings.Repeat("a", 65): "",
+	} {
+		c, f := pair(t, codextest.Options{})
+		f.Instead(codextest.PathToken, testkit.Status(http.StatusServiceUnavailable, `{"error":"`+said+`"}`))
+		if _, err := c.Refresh(t.Context(), "rt", codexauth.ReasonExpiry); failed(t, err).Code != want {
+			t.Errorf("%q became %q", said, failed(t, err).Code)
 		}
 	}
 }

@@ -77,9 +77,9 @@ func (c *Client) Refresh(ctx context.Context, refresh realm.Secret, reason Reaso
 
 // refreshWords say of each permanent code what has happened.
 var refreshWords = map[string]string{
-	CodeRefreshExpired:     "the sign-in has expired; sign in again",
-	CodeRefreshReused:      "the refresh token has been used before, by another holder of the same sign-in; sign in again",
-	CodeRefreshInvalidated: "the sign-in has been revoked; sign in again",
+	CodeRefreshExpired:     "the sign-in has expired",
+	CodeRefreshReused:      "somebody else has used the same sign-in",
+	CodeRefreshInvalidated: "the sign-in has been revoked",
 }
 
 func (c *Client) refreshRefused(a *answer) error {

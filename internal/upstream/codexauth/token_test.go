@@ -66,48 +66,53 @@ func TestRefreshFieldsAreOptional(t *testing.T) {
 }
 
 func TestRefreshFailures(t *testing.T) {
-	date := time.Now().Add(90 * time.Second).UTC().Format(http.TimeFormat)
+	now := time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+	until := func(d time.Duration) testkit.Fault {
+		return testkit.Status(http.StatusServiceUnavailable, `{}`, "Retry-After", now.Add(d).Format(http.TimeFormat))
+	}
 	for name, tc := range map[string]struct {
 		fault     testkit.Fault
 		code      string
 		permanent bool
 		blocked   bool
-		wait      time.Duration // at most
+		wait      time.Duration
 	}{
-		"expired":                      {codextest.RefreshRefused("refresh_token_expired"), "refresh_token_expired", true, false, 0},
-		"code as a text":               {testkit.Status(400, `{"error":"refresh_token_reused"}`), "refresh_token_reused", true, false, 0},
-		"code at the top":              {testkit.Status(400, `{"code":"refresh_token_invalidated","error":null}`), "refresh_token_invalidated", true, false, 0},
-		"401 with another code":        {testkit.Error(401, "invalid_request_error", "whatever", "Hm."), "whatever", true, false, 0},
-		"401 with nothing":             {testkit.Status(401, ``), "", true, false, 0},
-		"401 with no JSON":             {testkit.Status(401, `<html>`), "", true, false, 0},
-		"400 with another code":        {testkit.Status(400, `{"error":"invalid_grant"}`), "invalid_grant", false, false, 0},
-		"429":                          {testkit.RateLimited("30"), "rate_limit_exceeded", false, false, 30 * time.Second},
-		"429 for a day":                {testkit.RateLimited("86400"), "rate_limit_exceeded", false, false, 10 * time.Minute},
-		"429 with nonsense":            {testkit.RateLimited("-1"), "rate_limit_exceeded", false, false, 0},
-		"503 until a date":             {testkit.Status(503, `{}`, "Retry-After", date), "", false, false, 90 * time.Second},
-		"500":                          {testkit.ServerError(), "server_error", false, false, 0},
-		"challenge":                    {codextest.Challenge(), codexauth.CodeBlocked, false, true, 0},
-		"challenge as 401":             {testkit.Page(401, "Cf-Mitigated", "challenge"), codexauth.CodeBlocked, false, true, 0},
-		"challenge without its header": {testkit.Page(403), codexauth.CodeBlocked, false, true, 0},
-		"redirect":                     {testkit.Redirect(307, "https://example.com/oauth/token"), codexauth.CodeRedirected, false, false, 0},
-		"hangup":                       {testkit.Hangup(), codexauth.CodeNetwork, false, false, 0},
-		"reset":                        {testkit.Reset(), codexauth.CodeNetwork, false, false, 0},
-		"cut":                          {testkit.All(testkit.Body("application/json", `{"access_token":"abc"}`), testkit.CutBytes(5, testkit.EndFIN)), codexauth.CodeNetwork, false, false, 0},
-		"no HTTP":                      {testkit.HTTP09(), codexauth.CodeNetwork, false, false, 0},
-		"broken JSON":                  {testkit.BrokenJSON(), codexauth.CodeBadAnswer, false, false, 0},
-		"null":                         {testkit.Body("application/json", `null`), codexauth.CodeBadAnswer, false, false, 0},
-		"a token that is a number":     {testkit.Body("application/json", `{"access_token":1}`), codexauth.CodeBadAnswer, false, false, 0},
-		"a token that is two lines":    {testkit.Body("application/json", `{"access_token":"a\nb"}`), codexauth.CodeBadAnswer, false, false, 0},
-		"bytes without end":            {testkit.GzipBomb(1 << 30), codexauth.CodeBadAnswer, false, false, 0},
+		"expired":                          {codextest.RefreshRefused("refresh_token_expired"), "refresh_token_expired", true, false, 0},
+		"code as a text":                   {testkit.Status(400, `{"error":"refresh_token_reused"}`), "refresh_token_reused", true, false, 0},
+		"code at the top":                  {testkit.Status(400, `{"code":"refresh_token_invalidated","error":null}`), "refresh_token_invalidated", true, false, 0},
+		"401 with another code":            {testkit.Error(401, "invalid_request_error", "whatever", "Hm."), "whatever", true, false, 0},
+		"401 with nothing":                 {testkit.Status(401, ``), "", true, false, 0},
+		"401 with no JSON":                 {testkit.Status(401, `<html>`), "", true, false, 0},
+		"400 with another code":            {testkit.Status(400, `{"error":"invalid_grant"}`), "invalid_grant", false, false, 0},
+		"429":                              {testkit.RateLimited("30"), "rate_limit_exceeded", false, false, 30 * time.Second},
+		"429 for a day":                    {testkit.RateLimited("86400"), "rate_limit_exceeded", false, false, 10 * time.Minute},
+		"429 with nonsense":                {testkit.RateLimited("-1"), "rate_limit_exceeded", false, false, 0},
+		"503 until a date":                 {until(90 * time.Second), "", false, false, 90 * time.Second},
+		"503 until a date that has passed": {until(-time.Hour), "", false, false, 0},
+		"503 until tomorrow":               {until(24 * time.Hour), "", false, false, 10 * time.Minute},
+		"500":                              {testkit.ServerError(), "server_error", false, false, 0},
+		"challenge":                        {codextest.Challenge(), codexauth.CodeBlocked, false, true, 0},
+		"challenge as 401":                 {testkit.Page(401, "Cf-Mitigated", "challenge"), codexauth.CodeBlocked, false, true, 0},
+		"challenge without its header":     {testkit.Page(403), codexauth.CodeBlocked, false, true, 0},
+		"redirect":                         {testkit.Redirect(307, "https://example.com/oauth/token"), codexauth.CodeRedirected, false, false, 0},
+		"hangup":                           {testkit.Hangup(), codexauth.CodeNetwork, false, false, 0},
+		"reset":                            {testkit.Reset(), codexauth.CodeNetwork, false, false, 0},
+		"cut":                              {testkit.All(testkit.Body("application/json", `{"access_token":"abc"}`), testkit.CutBytes(5, testkit.EndFIN)), codexauth.CodeNetwork, false, false, 0},
+		"no HTTP":                          {testkit.HTTP09(), codexauth.CodeNetwork, false, false, 0},
+		"broken JSON":                      {testkit.BrokenJSON(), codexauth.CodeBadAnswer, false, false, 0},
+		"null":                             {testkit.Body("application/json", `null`), codexauth.CodeBadAnswer, false, false, 0},
+		"a token that is a number":         {testkit.Body("application/json", `{"access_token":1}`), codexauth.CodeBadAnswer, false, false, 0},
+		"a token that is two lines":        {testkit.Body("application/json", `{"access_token":"a\nb"}`), codexauth.CodeBadAnswer, false, false, 0},
+		"bytes without end":                {testkit.GzipBomb(1 << 20), codexauth.CodeBadAnswer, false, false, 0},
 	} {
-		c, f := pair(t, codextest.Options{})
+		c, f := pair(t, codextest.Options{Now: func() time.Time { return now }})
 		f.Instead(codextest.PathToken, tc.fault)
 		_, err := c.Refresh(t.Context(), "rt", codexauth.ReasonExpiry)
 		e := failed(t, err)
 		if e.Op != "refresh" || e.Code != tc.code || e.Permanent != tc.permanent || e.Blocked != tc.blocked || e.Message == "" {
 			t.Errorf("%s: %+v", name, *e)
 		}
-		if e.RetryAfter > tc.wait || e.RetryAfter < tc.wait-5*time.Second {
+		if e.RetryAfter != tc.wait {
 			t.Errorf("%s: wait %v, want %v", name, e.RetryAfter, tc.wait)
 		}
 		if f.Server.Count() != 1 {
@@ -145,6 +150,7 @@ func TestExchangeFailures(t *testing.T) {
 		"the client is not known":   {testkit.Status(401, `{"error":"invalid_client"}`), true, false},
 		"server fault":              {testkit.ServerError(), false, false},
 		"challenge":                 {codextest.Challenge(), false, true},
+		"challenge as 401":          {testkit.Page(401, "Cf-Mitigated", "challenge"), false, true},
 		"no access token":           {testkit.Body("application/json", `{"refresh_token":"abc"}`), false, false},
 	} {
 		c, f := pair(t, codextest.Options{})
@@ -191,7 +197,6 @@ func TestTimeLimits(t *testing.T) {
 		t.Errorf("the client's own limit: %v", err)
 	}
 	gone, stop := context.WithCancel(t.Context())
-	f.Hook(codextest.PathToken, func(*testkit.Request) {})
 	done := make(chan error, 1)
 	go func() {
 		_, err := c.Refresh(gone, "rt", codexauth.ReasonExpiry)

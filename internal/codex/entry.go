@@ -1,0 +1,139 @@
+package codex
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"realms/internal/realm"
+)
+
+const (
+	// renewAhead is how long before their end tokens are renewed: enough for several
+	// tries. Tokens that live shorter are renewed in the last quarter of their life.
+	renewAhead = 5 * time.Minute
+	// blindLife is after how long tokens are renewed that do not say when they end, as
+	// the Codex CLI does it.
+	blindLife = 8 * 24 * time.Hour
+	// freshTime is how long tokens that were just given pass for good whatever they
+	// say: with a clock that is far ahead every token seems over.
+	freshTime = 30 * time.Second
+)
+
+// entry is what this process knows of one credential's account.
+type entry struct {
+	id realm.ID
+
+	view atomic.Pointer[view]          // nil: nothing is known, or nobody is signed in
+	used atomic.Int64                  // when a request last asked for the identity, unix nanoseconds
+	last atomic.Pointer[realm.Channel] // the channel, as the catalogue had it last
+
+	mu     sync.Mutex
+	flight *flight // nil: none is under way
+
+	// After a failure no flight begins before its time.
+	failures  int
+	notBefore time.Time
+	failed    error
+
+	// gone is the version whose refresh token the issuer will never take again, as it
+	// told this process, and goneFor why.
+	gone    int64
+	goneFor string
+	// recovered is the version that a 401 led to, and when.
+	recovered   int64
+	recoveredAt time.Time
+	// pending is what the issuer gave and the store has not taken yet; its Version is
+	// of the tokens that it replaces.
+	pending *realm.CodexAccount
+	// unchecked is the version that this process has renewed and whose workspace is
+	// still to be looked at.
+	unchecked int64
+
+	limits  realm.CodexLimits // the newest that are known
+	dirty   bool              // and not stored
+	askedAt time.Time         // when the usage was last asked for, whatever came of it
+}
+
+// view is an account as the hot path needs it. It is immutable.
+type view struct {
+	account  *realm.CodexAccount
+	identity realm.CodexIdentity
+	renewAt  time.Time
+	deadAt   time.Time // zero: it does not say
+}
+
+func newView(a *realm.CodexAccount) *view {
+	claims, _ := claimsOf(a.Tokens) // the row has what else it says
+	v := &view{
+		account: a,
+		identity: realm.CodexIdentity{
+			AccessToken: a.Tokens.Access, AccountID: a.AccountID, FedRAMP: claims.FedRAMP, Version: a.Version,
+		},
+	}
+	fresh := a.RefreshedAt.Add(freshTime)
+	if a.ExpiresAt.IsZero() {
+		v.renewAt = a.RefreshedAt.Add(blindLife)
+		return v
+	}
+	ahead := min(renewAhead, max(a.ExpiresAt.Sub(a.RefreshedAt)/4, 0))
+	v.renewAt = latest(a.ExpiresAt.Add(-ahead), fresh)
+	v.deadAt = latest(a.ExpiresAt, fresh)
+	return v
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// dead tells whether the access token is over. One that does not say when it is
+// over never is: the backend will tell.
+func (v *view) dead(now time.Time) bool {
+	return v.account.Tokens.Access == "" || !v.deadAt.IsZero() && !now.Before(v.deadAt)
+}
+
+// due tells whether the tokens should be renewed, and can be.
+func (v *view) due(now time.Time) bool {
+	return !now.Before(v.renewAt) && v.account.RefreshError == ""
+}
+
+// adopt takes up what the store has, unless what is known is newer. Over says that
+// it is right whatever was known, as after the store was replaced.
+func (e *entry) adopt(a *realm.CodexAccount, over bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	old := e.view.Load()
+	if old != nil && !over && old.account.Version > a.Version {
+		return
+	}
+	if old == nil || old.account.Version != a.Version {
+		e.failures, e.notBefore, e.failed = 0, time.Time{}, nil
+	}
+	if old == nil || old.account.AccountID != a.AccountID {
+		e.limits, e.dirty = realm.CodexLimits{}, false
+	}
+	if a.Limits.At.After(e.limits.At) {
+		e.limits, e.dirty = a.Limits, false
+	}
+	e.view.Store(newView(a))
+}
+
+// forget is for an account that is not signed in any more.
+func (e *entry) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.view.Store(nil)
+	e.failures, e.notBefore, e.failed, e.pending = 0, time.Time{}, nil, nil
+	e.limits, e.dirty = realm.CodexLimits{}, false
+}
+
+// version is that of the tokens in use; 0: none are.
+func (e *entry) version() int64 {
+	if v := e.view.Load(); v != nil {
+		return v.account.Version
+	}
+	return 0
+}

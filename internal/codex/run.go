@@ -1,0 +1,128 @@
+package codex
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"realms/internal/realm"
+	"realms/internal/store"
+	"realms/internal/upstream/codexauth"
+)
+
+const (
+	tickTime = 20 * time.Second
+	// usageTime is how old what is known of an account's plan may be while it is used.
+	usageTime = 10 * time.Minute
+	// sweepTime is how often sign-ins are forgotten that were over long ago.
+	sweepTime  = time.Hour
+	signInKept = 24 * time.Hour
+	sweepBatch = 500
+)
+
+// Run renews tokens before they are over, follows what is used up of the plans of
+// accounts in use, and stores what was observed. It returns when ctx has ended and
+// all that was under way has too.
+func (s *Service) Run(ctx context.Context) error {
+	tick := time.NewTicker(tickTime)
+	defer tick.Stop()
+	swept := time.Time{}
+	for {
+		select {
+		case <-tick.C:
+			s.tend(ctx)
+			if now := s.now(); now.Sub(swept) >= sweepTime {
+				swept = now
+				s.sweep(ctx)
+			}
+		case <-ctx.Done():
+			s.Close()
+			last, cancel := backstop(ctx, 2*time.Second)
+			defer cancel()
+			s.each(func(e *entry) { s.flushOrSay(last, e) })
+			return nil
+		}
+	}
+}
+
+func (s *Service) flushOrSay(ctx context.Context, e *entry) {
+	if err := s.flush(ctx, e); err != nil {
+		s.log.WarnContext(ctx, "limits of a codex account not stored", "credential", e.id, "error", err)
+	}
+}
+
+// tend looks after every account once.
+func (s *Service) tend(ctx context.Context) {
+	accepted := s.accepted()
+	s.each(func(e *entry) {
+		if ctx.Err() != nil {
+			return
+		}
+		s.flushOrSay(ctx, e)
+		cr := s.o.Catalog.Snapshot().Credential(e.id)
+		if cr == nil {
+			s.tendGone(ctx, e)
+			return
+		}
+		e.last.Store(cr.Endpoint.Channel)
+		if accepted && cr.Usable() && cr.Endpoint.Channel.Enabled {
+			s.tendUsable(ctx, e, cr)
+		}
+	})
+}
+
+// tendUsable renews tokens that are due, and asks for the usage of an account that
+// requests go out with.
+func (s *Service) tendUsable(ctx context.Context, e *entry, cr *realm.Credential) {
+	v, now := e.view.Load(), s.now()
+	if v == nil {
+		return
+	}
+	if v.due(now) || v.dead(now) {
+		_, _ = s.join(e, need{from: v.account.Version, reason: codexauth.ReasonExpiry}) // it tells the log
+	}
+	if v.dead(now) || !e.wantsUsage(now) {
+		return
+	}
+	if err := s.askUsage(ctx, e, cr); err != nil && ctx.Err() == nil {
+		s.log.InfoContext(ctx, "usage of a codex account not known", "credential", e.id, "error", err)
+	}
+}
+
+// wantsUsage tells whether the account was used of late and nobody has said how much
+// of its plan that took; then it counts as asked.
+func (e *entry) wantsUsage(now time.Time) bool {
+	used := time.Unix(0, e.used.Load())
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if now.Sub(used) >= usageTime || now.Sub(e.limits.At) < usageTime || now.Sub(e.askedAt) < usageTime {
+		return false
+	}
+	e.askedAt = now
+	return true
+}
+
+// tendGone lets an account go whose credential is not in the catalogue any more. Its
+// row went with the credential's; what is left is to tell the provider.
+func (s *Service) tendGone(ctx context.Context, e *entry) {
+	_, err := s.o.Store.Read().Credentials.Get(ctx, e.id)
+	if !errors.Is(err, store.ErrNotFound) {
+		return
+	}
+	v := e.view.Load()
+	e.forget()
+	s.entries.Delete(e.id)
+	if v != nil {
+		s.revoke(ctx, e.last.Load(), v.account.Tokens.Refresh)
+	}
+}
+
+func (s *Service) sweep(ctx context.Context) {
+	err := s.o.Store.Tx(ctx, func(r store.Repos) error {
+		_, err := r.CodexSignIns.DeleteBefore(ctx, s.now().Add(-signInKept), sweepBatch)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.WarnContext(ctx, "old sign-ins not forgotten", "error", err)
+	}
+}

@@ -1,0 +1,214 @@
+package codex
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"realms/internal/realm"
+	"realms/internal/store"
+	"realms/internal/upstream/codexauth"
+)
+
+const howImport = "import"
+
+// Enable says that the operator accepts what the use of ChatGPT accounts means.
+// Nothing of this package works before.
+func (s *Service) Enable(ctx context.Context, actor string) error {
+	_, err := s.o.Settings.SetCodexAccepted(ctx, actor, true)
+	return err
+}
+
+// Disable takes Enable back. Accounts stay signed in and are left alone.
+func (s *Service) Disable(ctx context.Context, actor string) error {
+	_, err := s.o.Settings.SetCodexAccepted(ctx, actor, false)
+	return err
+}
+
+// Import takes over the sign-in of an auth.json of the Codex CLI. Its refresh token
+// is used at once: from then on the file is of no more use to the CLI.
+func (s *Service) Import(ctx context.Context, actor string, to Target, authFile []byte) (*Account, error) {
+	cr, err := s.begin(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	file, err := codexauth.ParseAuthFile(authFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mayImport(ctx, cr, to, file); err != nil {
+		return nil, err
+	}
+	ctx, cancel := backstop(ctx, exchangeTime+s.writeTime+2*askTime)
+	defer cancel()
+	tokens, err := s.client(cr.Endpoint.Channel).Refresh(ctx, file.Refresh, codexauth.ReasonExpiry)
+	if err != nil {
+		return nil, told(err)
+	}
+	return s.take(ctx, arrival{
+		actor: actor, credential: cr, tokens: overlay(file.CodexTokens, tokens.CodexTokens), replace: to.Replace, how: howImport,
+	})
+}
+
+// mayImport refuses a file of another account before its token is used up.
+func (s *Service) mayImport(ctx context.Context, cr *realm.Credential, to Target, file *codexauth.AuthFile) error {
+	old, err := s.o.Store.Read().CodexAccounts.Get(ctx, cr.ID)
+	if errors.Is(err, store.ErrNotFound) || to.Replace {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the account: %w", err)
+	}
+	account := file.AccountID
+	if claims, err := codexauth.ReadClaims(file.CodexTokens); err == nil {
+		account = claims.AccountID
+	}
+	if account != "" && account != old.AccountID {
+		return anotherAccount(cr)
+	}
+	return nil
+}
+
+// Refresh renews an account's tokens now, and looks at its workspace again.
+func (s *Service) Refresh(ctx context.Context, actor, channel, name string) (*Account, error) {
+	cr, err := s.begin(ctx, Target{Channel: channel, Credential: name})
+	if err != nil {
+		return nil, err
+	}
+	e := s.entry(cr.ID)
+	if err := s.reread(ctx, e); errors.Is(err, store.ErrNotFound) {
+		return nil, notSignedInAt(cr)
+	} else if err != nil {
+		return nil, err
+	}
+	if err := s.await(ctx, e, need{from: e.version(), reason: codexauth.ReasonExpiry, force: true}); err != nil {
+		return nil, shown(err)
+	}
+	v := e.view.Load()
+	if v == nil {
+		return nil, notSignedInAt(cr)
+	}
+	err = s.tx(ctx, func(r store.Repos) error {
+		return r.Record(ctx, actor, store.Mutation{Verb: "refreshed", Kind: store.KindCodexAccount, ID: cr.ID, Name: fullName(cr)})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write down that the account was refreshed: %w", err)
+	}
+	if err := s.admit(ctx, actor, cr, v.identity); err != nil {
+		return nil, err
+	}
+	return s.show(ctx, cr.ID)
+}
+
+// shown is a flight's error for whoever ran a verb: the provider's own words, if it
+// said any.
+func shown(err error) error {
+	if asAuth(err) != nil && !errors.Is(err, ErrRefused) {
+		return told(err)
+	}
+	return err
+}
+
+func notSignedInAt(cr *realm.Credential) error {
+	return &realm.Error{Code: realm.CodeConflict, Err: ErrNotSignedIn, Message: fmt.Sprintf(
+		"No account is signed in for %s: run `realms codex login %s`.", fullName(cr), commandName(cr))}
+}
+
+// Usage asks the provider how much of an account's plan is used up.
+func (s *Service) Usage(ctx context.Context, _, channel, name string) (*Account, error) {
+	cr, err := s.begin(ctx, Target{Channel: channel, Credential: name})
+	if err != nil {
+		return nil, err
+	}
+	err = s.askUsage(ctx, s.entry(cr.ID), cr)
+	if errors.Is(err, ErrNotSignedIn) {
+		return nil, notSignedInAt(cr)
+	}
+	if err != nil {
+		return nil, shown(err)
+	}
+	return s.show(ctx, cr.ID)
+}
+
+// askUsage asks for an account's usage, and stores it.
+func (s *Service) askUsage(ctx context.Context, e *entry, cr *realm.Credential) error {
+	id, err := s.identity(ctx, e, cr)
+	if err != nil {
+		return err
+	}
+	limits, err := s.fetchUsage(ctx, cr, id)
+	if p := asAuth(err); p != nil && p.Status == http.StatusUnauthorized {
+		if id, err = s.Renew(ctx, cr, id); err == nil {
+			limits, err = s.fetchUsage(ctx, cr, id)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.limits, e.dirty = limits, true // all there is to know, so nothing older stays
+	e.mu.Unlock()
+	return s.flush(ctx, e)
+}
+
+func (s *Service) fetchUsage(ctx context.Context, cr *realm.Credential, id realm.CodexIdentity) (realm.CodexLimits, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return s.client(cr.Endpoint.Channel).Usage(ctx, id)
+}
+
+// flush stores what is known of an account's plan, if anything is new.
+func (s *Service) flush(ctx context.Context, e *entry) error {
+	v := e.view.Load()
+	e.mu.Lock()
+	limits, dirty := e.limits, e.dirty
+	e.dirty = false
+	e.mu.Unlock()
+	if !dirty || v == nil {
+		return nil
+	}
+	err := s.o.Store.Tx(ctx, func(r store.Repos) error {
+		return r.CodexAccounts.SetLimits(ctx, e.id, v.account.AccountID, limits)
+	})
+	if err != nil {
+		e.mu.Lock()
+		e.dirty = true
+		e.mu.Unlock()
+		return fmt.Errorf("store the limits: %w", err)
+	}
+	return nil
+}
+
+// Remove signs an account out: its tokens are forgotten here and, as far as that
+// can be done, revoked at the provider. Its credential goes out of use.
+func (s *Service) Remove(ctx context.Context, actor, channel, name string) error {
+	cr, err := s.find(ctx, channel, name)
+	if err != nil {
+		return err
+	}
+	old, err := s.o.Store.Read().CodexAccounts.Get(ctx, cr.ID)
+	if errors.Is(err, store.ErrNotFound) {
+		return notSignedInAt(cr)
+	}
+	if err != nil { // tokens that cannot be read can be forgotten all the same
+		s.log.WarnContext(ctx, "the account's tokens cannot be read, so they are not revoked at the provider", "credential", cr.ID, "error", err)
+	}
+	err = s.tx(ctx, func(r store.Repos) error {
+		if err := r.CodexAccounts.Delete(ctx, cr.ID); err != nil {
+			return err
+		}
+		if _, err := s.inner(r, actor).CredentialSignedOut(ctx, cr.ID, ""); err != nil {
+			return err
+		}
+		return r.Record(ctx, actor, store.Mutation{Verb: "removed", Kind: store.KindCodexAccount, ID: cr.ID, Name: fullName(cr)})
+	})
+	if err != nil {
+		return fmt.Errorf("forget the account: %w", err)
+	}
+	s.entry(cr.ID).forget()
+	if old != nil {
+		s.revoke(ctx, cr.Endpoint.Channel, old.Tokens.Refresh)
+	}
+	return nil
+}
