@@ -34,6 +34,7 @@ func (x *exchange) record() {
 func (x *exchange) admit(ctx context.Context) error {
 	x.need = scheduler.Need{
 		User: x.principal.UserID, Groups: x.principal.Groups, API: x.op.API, Converted: convertedAPI(x.op),
+		Accounts: x.g.mayUseAccounts(x.principal),
 	}
 	if x.req != nil {
 		x.rec.Model, x.rec.Stream = x.req.Model, x.req.Stream // a refused request has its row too

@@ -69,14 +69,36 @@ func (g *Gateway) TestChannel(ctx context.Context, channel, model string) (*Test
 // where an answer came that says it is well.
 func (g *Gateway) askOnce(ctx context.Context, a *realm.Attempt, op *openai.Operation, body []byte, limits upstream.Timeouts) (int, *upstream.Failure) {
 	ex := &upstream.Exchange{
-		Attempt: *a, API: op.API, Method: op.Method, Path: op.Path, ContentType: "application/json",
-		Body: io.NopCloser(bytes.NewReader(body)), Length: int64(len(body)), Timeouts: limits,
+		Attempt: *a, API: op.API, Method: op.Method, Path: op.Path, ContentType: "application/json", Timeouts: limits,
 	}
+	if a.Channel.Type == realm.CodexOAuth {
+		id, f := g.identity(ctx, a.Credential)
+		if f != nil {
+			return 0, f
+		}
+		ex.Identity, ex.Stream = &id, true
+		body = asCodex(op, body)
+	}
+	ex.Body, ex.Length = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	res, f := g.o.Upstream.Do(ctx, ex)
 	if f != nil {
 		return 0, f
 	}
+	if ex.Identity != nil {
+		defer func() { _ = res.Body.Close() }()
+		_, f = g.newCollection(ex, res).read(ctx)
+		return res.Status, f
+	}
 	return res.Status, g.testAnswer(op, ex, res)
+}
+
+// asCodex is a request of ours as the backend of codex accounts insists on it.
+func asCodex(op *openai.Operation, body []byte) []byte {
+	req, err := openai.ReadJSON(op, body, nil)
+	if err != nil {
+		return body // ours is well-formed: the backend would say what is not
+	}
+	return req.Edit(openai.Rewrite{Codex: &openai.CodexRules{}})
 }
 
 // testModel finds the public and the upstream's name to ask for.
@@ -112,10 +134,8 @@ func testRequest(ch *realm.Channel, model string) (*openai.Operation, []byte, er
 	if err != nil {
 		return nil, nil, fmt.Errorf("encode the test request: %w", err)
 	}
-	for _, op := range openai.Operations() {
-		if op.API == want && !op.Object {
-			return op, text, nil
-		}
+	if op := operationOf(want); op != nil {
+		return op, text, nil
 	}
 	return nil, nil, errors.New("no operation serves " + want.String())
 }

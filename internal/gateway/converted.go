@@ -35,7 +35,7 @@ func (s *stream) inconvertible(ev sse.Event, err error) (*upstream.Failure, bool
 // the record is closed: what cannot be converted is no completed answer.
 func (s *stream) end(ev sse.Event) (end []byte, f *upstream.Failure, done bool) {
 	if s.conv == nil {
-		return s.sc.Bytes(ev.Start, ev.End), nil, false
+		return s.completed(ev), nil, false
 	}
 	end, err := s.conv.Event(nil, ev.Type, ev.Data)
 	if err != nil {
@@ -43,6 +43,30 @@ func (s *stream) end(ev sse.Event) (end []byte, f *upstream.Failure, done bool) 
 		return nil, f, done
 	}
 	return end, nil, false
+}
+
+// completed is the terminal event as a client of its own dialect gets it: byte for
+// byte, but for an output that the backend of accounts has left out. Codex CLI goes by
+// the items, other clients by the end.
+func (s *stream) completed(ev sse.Event) []byte {
+	raw := s.sc.Bytes(ev.Start, ev.End)
+	if s.whole == nil {
+		return raw
+	}
+	data, changed := s.whole.Ending(ev.Data)
+	if !changed {
+		return raw
+	}
+	out := make([]byte, 0, len(data)+64)
+	if len(ev.Type) > 0 {
+		out = append(append(append(out, "event: "...), ev.Type...), '\n')
+	}
+	for i, c := range data {
+		if c == '\n' || c == '\r' { // between two values: a string has none
+			data[i] = ' '
+		}
+	}
+	return append(append(append(out, "data: "...), data...), "\n\n"...)
 }
 
 // ownEnd is the end of a stream that had it all but its terminal event.

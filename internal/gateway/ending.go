@@ -99,7 +99,7 @@ func (s *stream) ended(ctx context.Context, err error) *upstream.Failure {
 		err = errNoEnd
 	}
 	if s.abandon() {
-		return x.readFailure(ctx, s.res, err)
+		return readFailure(ctx, s.res, err)
 	}
 	s.seal()
 	s.breakOff()

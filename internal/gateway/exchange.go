@@ -31,9 +31,10 @@ type exchange struct {
 	form      *form // of the present attempt
 
 	// admit
-	need   scheduler.Need
-	model  *realm.Model // nil: not in the catalogue
-	effort string       // from the name's suffix
+	need    scheduler.Need
+	model   *realm.Model // nil: not in the catalogue
+	effort  string       // from the name's suffix
+	session string       // what the client calls it; empty: it does not
 	// stateField is the field that asks for a channel that keeps answers; empty: none.
 	stateField string
 	hops       int
@@ -41,13 +42,15 @@ type exchange struct {
 	ticket     usage.Ticket
 
 	// execute
-	plan    scheduler.Plan
-	channel *realm.Channel // of the present attempt
-	tries   []realm.AttemptRecord
-	served  *realm.AttemptRecord // whose answer goes out, if not the last one's
-	deadEnd deadEnd              // what the failures so far add up to
-	refusal *realm.Error         // why the request has no other form; nil: it has one, or none was asked for
-	empty   *kept                // an answer without output, kept in case nothing better comes
+	plan     scheduler.Plan
+	channel  *realm.Channel // of the present attempt
+	tries    []realm.AttemptRecord
+	served   *realm.AttemptRecord // whose answer goes out, if not the last one's
+	identity realm.CodexIdentity  // of the present attempt's account, if it has one
+	renewed  []realm.ID           // credentials whose token was renewed for this request
+	deadEnd  deadEnd              // what the failures so far add up to
+	refusal  *realm.Error         // why the request has no other form; nil: it has one, or none was asked for
+	empty    *kept                // an answer without output, kept in case nothing better comes
 
 	deadline *time.Timer // of the client, until commit; nil: it told none
 

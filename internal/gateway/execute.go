@@ -84,7 +84,7 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 	ex.FreshConn = a.Number > 1 && len(x.tries) > 0 && x.tries[len(x.tries)-1].Cause == realm.CauseStaleConn
 	up, done := upstreamContext(ctx, a.Channel)
 	defer done()
-	res, f := x.g.o.Upstream.Do(up, ex)
+	res, f := x.send(up, ex)
 	try := realm.AttemptRecord{
 		Number: a.Number, StartedAt: begun, Channel: a.Channel.ID, Endpoint: a.Endpoint.ID,
 		Credential: a.Credential.ID, Model: a.Model,
@@ -99,6 +99,7 @@ func (x *exchange) attempt(ctx context.Context, a realm.Attempt) *upstream.Failu
 		return nil
 	}
 	x.learn(ex, f)
+	x.renew(ctx, ex, f)
 	x.closeTry(f, begun, x.report(&f.Outcome))
 	if f.Outcome.Next == realm.NextStop && (x.empty == nil || f.Outcome.Cause != realm.CauseClientError) {
 		x.stop(ctx, f)
@@ -123,7 +124,7 @@ func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	if req.Form != nil {
 		ex.ContentType = x.call.ContentType
 	}
-	if req.Stream {
+	if req.Stream || x.collects(a.Channel) {
 		ex.Stream = true
 		ex.Timeouts = x.g.o.Relay.timeouts(a, true)
 	}
@@ -145,9 +146,11 @@ func (x *exchange) unfit(err error) bool {
 		x.refusal = e
 		return false
 	}
-	if e.Code == realm.CodeInternal {
-		x.g.o.Log.Error("request failed", "request_id", x.call.ID.String(), "error", err)
+	if e.Code != realm.CodeInternal {
+		x.fail(e, realm.EndedRefused, realm.CauseRefused)
+		return true
 	}
+	x.g.o.Log.Error("request failed", "request_id", x.call.ID.String(), "error", err)
 	x.fail(e, realm.EndedFailed, realm.CauseInternal)
 	return true
 }
@@ -169,7 +172,7 @@ func (x *exchange) closeTry(f *upstream.Failure, begun time.Time, away time.Dura
 	}
 	x.g.metrics.attempts.WithLabelValues(string(try.Cause)).Inc()
 	if f.Outcome.Next == realm.NextOther {
-		x.deadEnd.add(f.Outcome.Cause, away)
+		x.deadEnd.add(f.Outcome.Cause, away, x.channel.Type == realm.CodexOAuth)
 	}
 }
 

@@ -19,12 +19,14 @@ type deadEnd struct {
 	missing  int           // of them: the upstream does not know the model
 	pathless int           // of them: the upstream does not have the path
 	limited  int           // of them: 429 or quota
+	accounts int           // of the limited: the operator's own accounts
 	soonest  time.Duration // when the first limited one may be asked again
 	last     realm.Cause
 }
 
-// add takes in an attempt that failed, and for how long its upstream is away.
-func (d *deadEnd) add(cause realm.Cause, away time.Duration) {
+// add takes in an attempt that failed, and for how long its upstream is away, which
+// may be an account of the operator's.
+func (d *deadEnd) add(cause realm.Cause, away time.Duration, account bool) {
 	d.failures++
 	d.last = cause
 	switch cause {
@@ -37,6 +39,9 @@ func (d *deadEnd) add(cause realm.Cause, away time.Duration) {
 			d.soonest = away
 		}
 		d.limited++
+		if account {
+			d.accounts++
+		}
 	default:
 	}
 }
@@ -54,6 +59,7 @@ func (d *deadEnd) join(v *scheduler.Verdict) {
 	d.missing += v.Missing
 	d.pathless += v.Pathless
 	d.limited += v.Limited
+	d.accounts += v.Accounts
 }
 
 // nothingLeft is the answer when no attempt served the request and none is left.
@@ -105,6 +111,9 @@ func (x *exchange) keptNowhere() *realm.Error {
 func (d *deadEnd) err() *realm.Error {
 	d.failures -= d.pathless // another form of the request, or another channel, failed otherwise
 	switch {
+	case d.accounts == d.failures && d.soonest >= longWait:
+		return &realm.Error{Code: realm.CodePlanLimit, RetryAfter: d.soonest, Message: fmt.Sprintf(
+			"The account's plan is used up; it is filled up again in %s.", d.soonest.Round(time.Second))}
 	case d.limited == d.failures && d.soonest >= longWait:
 		return &realm.Error{Code: realm.CodeRateLimited, Message: fmt.Sprintf(
 			"Every upstream for this model has reached its limit; the first is free again in %s.", d.soonest.Round(time.Second))}

@@ -22,7 +22,7 @@ import (
 	"realms/internal/usage"
 )
 
-// Options makes a Gateway. Every field is needed but for FindSession.
+// Options makes a Gateway. Every field is needed but for Codex and FindSession.
 type Options struct {
 	Accounts  *account.Service
 	Catalog   *catalog.Service
@@ -33,6 +33,8 @@ type Options struct {
 	Objects   *usage.Objects
 	Limits    Limits
 	Relay     Relay
+	// Codex has the operator's accounts; nil: there are none.
+	Codex Identities
 	// FindSession asks other processes which credential a session is bound to; nil:
 	// there are none.
 	FindSession func(context.Context, realm.RouteKey) (realm.ID, bool)

@@ -30,7 +30,7 @@ func (x *exchange) relayLarge(ctx context.Context, res *upstream.Response, head 
 		}
 		if err != nil {
 			if !x.committed {
-				return x.readFailure(ctx, res, err)
+				return readFailure(ctx, res, err)
 			}
 			x.cut(ctx, err, Progress{})
 			return nil

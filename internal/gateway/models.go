@@ -14,7 +14,7 @@ func (g *Gateway) Models(ctx context.Context, call *Call) ([]*realm.Model, error
 	}
 	snap := g.o.Catalog.Snapshot()
 	var models []*realm.Model
-	for _, name := range snap.Offered(p.Groups) {
+	for _, name := range snap.Offered(p.Groups, g.mayUseAccounts(p)) {
 		if p.AllowsModel(name) {
 			models = append(models, snap.Model(name))
 		}

@@ -79,6 +79,7 @@ func (g *Gateway) probe(ctx context.Context, snap *realm.Snapshot, ep *realm.End
 	var plan scheduler.Plan
 	g.o.Scheduler.Begin(&plan, snap, scheduler.Need{
 		Groups: ch.Groups, Model: name, API: op.API, Channel: ch.Name, Endpoint: ep.ID,
+		Accounts: g.o.Settings.State().CodexAccepted(),
 	}, time.Now())
 	defer func() { plan.Close(time.Now()) }()
 	step := plan.Next(time.Now())

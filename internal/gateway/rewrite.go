@@ -59,6 +59,9 @@ func (x *exchange) rewrite(a *realm.Attempt) openai.Rewrite {
 		rw.SafetyText = x.g.pseudonym(x.principal.UserID)
 	}
 	rw.Edits = editsFor(s.BodyEdits, x.need.Model)
+	if a.Channel.Type == realm.CodexOAuth {
+		rw.Codex = &openai.CodexRules{Client: upstream.IsCodexClient(x.call.Header)}
+	}
 	return rw
 }
 

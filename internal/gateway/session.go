@@ -30,6 +30,7 @@ func (x *exchange) bindSession() {
 			name = v[0]
 		}
 	}
+	x.session = name
 	if name != "" {
 		x.need.Session = routeKey(x.principal.UserID, name)
 		x.need.Hard = x.req.HasCompaction // no other account can read what it holds

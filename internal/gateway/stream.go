@@ -36,6 +36,9 @@ type stream struct {
 	// conv makes the client's events of the upstream's; nil: they are the same.
 	conv convert.Stream
 	out  []byte // what it has made that is to be written next
+	// whole puts together what the upstream leaves out of its terminal event; nil: it
+	// leaves nothing out.
+	whole *openai.Collector
 
 	from, to int  // the range of the scanner's buffer to be written next
 	output   bool // something substantive came: commit with this round
@@ -62,6 +65,9 @@ func (x *exchange) relayStream(ctx context.Context, ex *upstream.Exchange, res *
 	s.state.Reset(x.form.op.Stream, choices)
 	if x.form.conv != nil {
 		s.conv = x.form.conv.Stream()
+	}
+	if ex.Attempt.Channel.Type == realm.CodexOAuth && x.form.conv == nil && !upstream.IsCodexClient(x.call.Header) {
+		s.whole = openai.NewCollector(x.g.o.Limits.EventBytes)
 	}
 	s.at.Point = s.point()
 	s.start()
@@ -106,6 +112,10 @@ func (s *stream) event(ev sse.Event) (f *upstream.Failure, done bool) {
 	v, err := s.state.Inspect(ev)
 	if err != nil {
 		return s.broken(err)
+	}
+	s.x.observeEvent(ev)
+	if s.whole != nil {
+		_ = s.whole.Add(ev) // what it cannot hold goes out as it came
 	}
 	if v.Failed != nil {
 		return s.failed(ev, v)

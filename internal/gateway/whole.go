@@ -19,6 +19,9 @@ const wholeMost = 1 << 20
 // relay is step 6. Nil means that the request has its end.
 func (x *exchange) relay(ctx context.Context, ex *upstream.Exchange, res *upstream.Response) *upstream.Failure {
 	defer func() { _ = res.Body.Close() }()
+	if x.collects(ex.Attempt.Channel) && !isJSON(res) {
+		return x.relayCollected(ctx, ex, res)
+	}
 	if res.EventStream() {
 		if !x.allowsStream() {
 			return badAnswer(res, errStream) // the client cannot read events it did not ask for
@@ -47,7 +50,7 @@ func (x *exchange) relayBytes(ctx context.Context, res *upstream.Response) *upst
 	case errors.Is(err, io.EOF):
 		return badAnswer(res, errEmptyBody)
 	default:
-		return x.readFailure(ctx, res, err)
+		return readFailure(ctx, res, err)
 	}
 }
 
@@ -68,18 +71,14 @@ func (x *exchange) wantsStream() bool {
 
 func (x *exchange) relayWhole(ctx context.Context, ex *upstream.Exchange, res *upstream.Response) *upstream.Failure {
 	answer := newBody(int(min(max(res.Length, 0), wholeMost))+1, nil)
-	defer func() {
-		if answer != nil {
-			answer.release()
-		}
-	}()
+	defer answer.release()
 	most := wholeMost
 	if x.form.conv != nil { // it is converted in one piece
 		most = x.g.o.Limits.EventBytes
 	}
 	more, err := answer.readUpTo(res.Body, most)
 	if err != nil {
-		return x.readFailure(ctx, res, err)
+		return readFailure(ctx, res, err)
 	}
 	if x.wantsStream() {
 		return x.refusedStream(ex, res, answer.buf)
@@ -93,6 +92,12 @@ func (x *exchange) relayWhole(ctx context.Context, ex *upstream.Exchange, res *u
 		}
 		return x.relayLarge(ctx, res, answer.buf)
 	}
+	return x.relayAnswer(ctx, ex, res, answer)
+}
+
+// relayAnswer judges an answer that is there in one piece, and ends the request with
+// it. The caller keeps its own reference of the body.
+func (x *exchange) relayAnswer(ctx context.Context, ex *upstream.Exchange, res *upstream.Response, answer *body) *upstream.Failure {
 	a, f := x.inspectWhole(ex, res, answer.buf)
 	if f != nil {
 		return f
@@ -101,8 +106,8 @@ func (x *exchange) relayWhole(ctx context.Context, ex *upstream.Exchange, res *u
 		return f
 	}
 	if a.Empty && x.worthAnother() {
+		answer.refs.Add(1)
 		x.keep(&kept{body: answer, header: res.Header, status: res.Status, usage: a.Usage})
-		answer = nil
 		return emptyFailure(res)
 	}
 	x.deliver(ctx, res, &a, answer.buf)
@@ -192,7 +197,7 @@ func (x *exchange) refusedStream(ex *upstream.Exchange, res *upstream.Response, 
 
 // readFailure is what the end of an answer that is not its end teaches, while
 // nothing is committed.
-func (x *exchange) readFailure(ctx context.Context, res *upstream.Response, err error) *upstream.Failure {
+func readFailure(ctx context.Context, res *upstream.Response, err error) *upstream.Failure {
 	if ctx.Err() != nil {
 		cause := realm.CauseClientGone
 		if pastDeadline(ctx) {

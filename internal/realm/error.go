@@ -21,6 +21,7 @@ const (
 	CodeConflict         Code = "conflict"           // the object's state forbids it
 	CodeRateLimited      Code = "rate_limited"       // a limit per minute; RetryAfter says when to come again, zero: not soon enough to wait
 	CodeQuota            Code = "quota"              // used up; somebody must act before it helps to come again
+	CodePlanLimit        Code = "plan_limit"         // a plan's allowance is used up until RetryAfter has passed, which is long
 	CodeLoop             Code = "loop"               // relays point at each other
 	CodeOverloaded       Code = "overloaded"         // no upstream could serve it, or this process is full
 	CodeUpstreamBad      Code = "upstream_bad"       // the upstream answered nonsense or cut its answer short

@@ -179,10 +179,10 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("group %d, model %s, open %v: %s, want %s", tt.group, tt.model, tt.open, got, tt.want)
 		}
 	}
-	if diff := cmp.Diff([]string{"exact", "listed"}, snap.Offered([]ID{groupA})); diff != "" {
+	if diff := cmp.Diff([]string{"exact", "listed"}, snap.Offered([]ID{groupA}, false)); diff != "" {
 		t.Errorf("offered to group A (-want +got):\n%s", diff)
 	}
-	if got := snap.Offered([]ID{groupB}); got != nil {
+	if got := snap.Offered([]ID{groupB}, false); got != nil {
 		t.Errorf("offered to group B: %v", got)
 	}
 }
@@ -211,5 +211,46 @@ func TestPatternRoutes(t *testing.T) {
 		if diff := cmp.Diff(want, strings.Join(got, " ")); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", model, diff)
 		}
+	}
+}
+
+func TestOfferedLeavesOutTheOperatorsAccounts(t *testing.T) {
+	key := &Credential{ID: 5, Enabled: true, State: CredentialOK}
+	channel := func(name string, kind ChannelType, model string) *Channel {
+		return &Channel{
+			Name: name, Type: kind, Enabled: true, APIs: AllAPIs, Groups: []ID{1},
+			Bindings:  []Binding{{Model: model}, {Model: "both"}},
+			Endpoints: []*Endpoint{{Credentials: []*Credential{key}}},
+		}
+	}
+	snap := NewSnapshot(1, nil,
+		[]*Model{{Name: "own", Enabled: true}, {Name: "keys", Enabled: true}, {Name: "both", Enabled: true}},
+		[]*Channel{channel("a", CodexOAuth, "own"), channel("b", OpenAICompatible, "keys")})
+	for accounts, want := range map[bool][]string{false: {"both", "keys"}, true: {"both", "keys", "own"}} {
+		if diff := cmp.Diff(want, snap.Offered([]ID{1}, accounts)); diff != "" {
+			t.Errorf("accounts %v (-want +got):\n%s", accounts, diff)
+		}
+	}
+}
+
+func TestLimitsOf(t *testing.T) {
+	account, keys := &Channel{Type: CodexOAuth}, &Channel{Type: OpenAICompatible}
+	few := &Credential{Limits: Limits{Concurrent: 2, RequestsPerMinute: 7}}
+	for _, tt := range []struct {
+		ch   *Channel
+		cr   *Credential
+		want Limits
+	}{
+		{keys, &Credential{}, Limits{}},
+		{keys, few, few.Limits},
+		{account, few, few.Limits},
+		{account, &Credential{Limits: Limits{RequestsPerMinute: 7}}, Limits{Concurrent: CodexConcurrent, RequestsPerMinute: 7}},
+	} {
+		if got := tt.ch.LimitsOf(tt.cr); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.ch.Type, got, tt.want)
+		}
+	}
+	if account.KeepsState() || !keys.KeepsState() {
+		t.Error("accounts keep no answers, others do")
 	}
 }

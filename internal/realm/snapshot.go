@@ -37,6 +37,8 @@ type routeKey struct {
 // Route is where a model can be asked for by one group, best first.
 type Route struct {
 	Tiers []Tier
+	// Accounts are the channels among them that are the operator's own accounts.
+	Accounts []*Channel
 }
 
 // Tier holds the candidates of one priority, by channel name.
@@ -165,6 +167,13 @@ func newRoute(channels []*Channel, name string, open bool) *Route {
 		r.Tiers = append(r.Tiers, Tier{Priority: p, Candidates: c, Cumulative: cumulative(c), APIs: spoken(c)})
 	}
 	slices.SortFunc(r.Tiers, func(a, b Tier) int { return cmp.Compare(b.Priority, a.Priority) })
+	for _, t := range r.Tiers {
+		for _, c := range t.Candidates {
+			if c.Channel.Type == CodexOAuth {
+				r.Accounts = append(r.Accounts, c.Channel)
+			}
+		}
+	}
 	return r
 }
 
@@ -287,10 +296,11 @@ func (s *Snapshot) Route(group ID, model string, open bool) *Route {
 
 // Offered lists, sorted, the names in the catalogue that the groups can really
 // use now: enabled, and bound by an enabled channel with a usable credential.
-func (s *Snapshot) Offered(groups []ID) []string {
+// accounts: the operator's own accounts count too.
+func (s *Snapshot) Offered(groups []ID, accounts bool) []string {
 	var names []string
 	for name, m := range s.models {
-		if m.Enabled && s.offers(groups, name) {
+		if m.Enabled && s.offers(groups, name, accounts) {
 			names = append(names, name)
 		}
 	}
@@ -298,7 +308,7 @@ func (s *Snapshot) Offered(groups []ID) []string {
 	return names
 }
 
-func (s *Snapshot) offers(groups []ID, name string) bool {
+func (s *Snapshot) offers(groups []ID, name string, accounts bool) bool {
 	for _, g := range groups {
 		r := s.routes[routeKey{g, name}]
 		if r == nil {
@@ -306,7 +316,7 @@ func (s *Snapshot) offers(groups []ID, name string) bool {
 		}
 		for _, t := range r.Tiers {
 			for _, c := range t.Candidates {
-				if c.Channel.hasUsableCredential() {
+				if c.Channel.hasUsableCredential() && (accounts || c.Channel.Type != CodexOAuth) {
 					return true
 				}
 			}

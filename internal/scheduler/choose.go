@@ -112,6 +112,7 @@ func (p *Plan) fromGroup(group realm.ID, now time.Time, found *survey) choice {
 	if route == nil {
 		return choice{}
 	}
+	p.spentAccounts(route, now)
 	if c := p.fromSession(group, route, now); c.ok() {
 		return c
 	}
@@ -228,12 +229,12 @@ func (p *Plan) form(ch *realm.Channel, now time.Time) realm.API {
 	native := ch.APIs.Has(need.API)
 	converted := need.Converted != 0 && !need.State && ch.APIs.Has(need.Converted) // no conversion keeps state
 	switch {
-	case native && !(converted && p.lacks(ch, need.API, now)):
-		return need.API
-	case converted && !(native && p.lacks(ch, need.Converted, now)):
+	case native && converted && p.lacks(ch, need.API, now) && !p.lacks(ch, need.Converted, now):
 		return need.Converted
 	case native:
 		return need.API
+	case converted:
+		return need.Converted
 	default:
 		return 0
 	}
@@ -333,6 +334,9 @@ func (p *Plan) block(c *choice, now time.Time) block {
 	c.limits(&b, p.need.Tokens, now)
 	if slices.Contains(p.endpoints, c.endpoint.node.id) {
 		b.worsen(blockPeer, time.Time{}, "")
+	}
+	if c.channel.ch.Type == realm.CodexOAuth && now.Before(p.spentUntil) && c.credential.cr.ID != p.bound {
+		b.worsen(blockTold, p.spentUntil, realm.CauseRateLimited)
 	}
 	return b
 }

@@ -93,6 +93,10 @@ type Plan struct {
 	yielded bool     // it could not serve this request: another takes its place
 	lot     float64  // which share of a recovering upstream's requests this one is in
 
+	// spentUntil is when the plan of one of the operator's accounts is filled up
+	// again; before, no other of them takes its place. Zero: none is used up.
+	spentUntil time.Time
+
 	waited  time.Duration // for an upstream's time to come
 	since   time.Time     // when the present wait began; zero: none
 	queued  *waiter       // nil: not in the queue

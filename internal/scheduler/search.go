@@ -20,6 +20,7 @@ type survey struct {
 
 	// All that is kept away, by why.
 	blocked, missing, pathless, limited int
+	accounts                            int       // of the limited, the operator's own accounts
 	limitedUntil                        time.Time // of the first limited one
 }
 
@@ -55,7 +56,15 @@ func (f *survey) add(c *choice, b *block) {
 			f.soonest = b.until
 		}
 		f.keep(b)
+		if c.channel.ch.Type == realm.CodexOAuth && b.limited() {
+			f.accounts++
+		}
 	}
+}
+
+// limited tells whether what keeps a candidate away is its allowance.
+func (b *block) limited() bool {
+	return b.cause == realm.CauseRateLimited || b.cause == realm.CauseQuota
 }
 
 // keep counts one that may not be asked whatever is left.
@@ -144,6 +153,7 @@ type Verdict struct {
 	// upstream's word or a limit of ours, and of them for want of the model, of the
 	// API, and by limits. Soonest is when the first limited one is free.
 	Blocked, Missing, Pathless, Limited int
+	Accounts                            int // of the limited, the operator's own accounts
 	Soonest                             time.Duration
 	Bound                               bool   // one account alone can serve the request
 	Crowded                             bool   // too many requests of the user wait for a slot already, or it waited too long
@@ -165,6 +175,7 @@ func (p *Plan) Verdict(now time.Time) Verdict {
 		if route == nil {
 			continue
 		}
+		p.spentAccounts(route, now)
 		for i := range route.Tiers {
 			for j := range route.Tiers[i].Candidates {
 				cand := &route.Tiers[i].Candidates[j]
@@ -175,6 +186,7 @@ func (p *Plan) Verdict(now time.Time) Verdict {
 		}
 	}
 	v.Blocked, v.Missing, v.Pathless, v.Limited = found.blocked, found.missing, found.pathless, found.limited
+	v.Accounts = found.accounts
 	switch {
 	case found.full+found.fullOpen > 0:
 		v.Soonest = slotTime
@@ -198,11 +210,12 @@ func (p *Plan) lack() Lack {
 				if p.need.Channel != "" && p.need.Channel != ch.Name || ch.Type == realm.CodexOAuth && !p.need.Accounts {
 					continue
 				}
-				native := ch.APIs.Has(p.need.API)
+				native, converted := ch.APIs.Has(p.need.API), ch.APIs.Has(p.need.Converted)
+				keeps := !p.need.State || native && ch.KeepsState()
 				switch {
-				case !native && !(p.need.Converted != 0 && ch.APIs.Has(p.need.Converted)):
+				case !native && !converted:
 					lack = max(lack, LackAPI)
-				case p.need.State && !(native && ch.KeepsState()):
+				case !keeps:
 					lack = max(lack, LackState)
 				default:
 					return LackCredential

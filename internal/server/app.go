@@ -7,6 +7,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ import (
 	"realms/internal/account"
 	"realms/internal/catalog"
 	"realms/internal/cluster"
+	"realms/internal/codex"
 	"realms/internal/config"
 	"realms/internal/gateway"
 	"realms/internal/limit"
@@ -28,6 +30,7 @@ import (
 	"realms/internal/store"
 	"realms/internal/upstream"
 	"realms/internal/usage"
+	"realms/internal/version"
 )
 
 // dialTime bounds dialling by itself. An attempt's own limit is its channel's, and
@@ -43,6 +46,7 @@ type App struct {
 	Accounts  *account.Service
 	Catalog   *catalog.Service
 	Settings  *settings.Service
+	Codex     *codex.Service
 	Objects   *usage.Objects
 	Usage     *usage.Recorder
 	Scheduler *scheduler.Scheduler
@@ -56,10 +60,23 @@ type App struct {
 	addr   string
 }
 
-// Open builds the pieces over the configured store and loads them. A store that
+// Open is OpenBeside for the process that serves: the store's secrets are brought
+// under the master key, or it is said that there is none.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
+	a, err := OpenBeside(ctx, cfg, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := seal(ctx, cfg, a.Store, log); err != nil {
+		return nil, errors.Join(err, a.Close())
+	}
+	return a, nil
+}
+
+// OpenBeside builds the pieces over the configured store and loads them. A store that
 // was never used is given its schema; one whose schema is behind is an error that
 // says so, since only `realms serve` and `realms migrate up` may change it.
-func Open(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
+func OpenBeside(ctx context.Context, cfg config.Config, log *slog.Logger) (*App, error) {
 	st, err := openStore(ctx, cfg, log)
 	if err != nil {
 		return nil, err
@@ -88,7 +105,10 @@ func (a *App) build(ctx context.Context) error {
 			Allow:          cfg.Upstream.AllowNetworks,
 			ConnectTimeout: max(dialTime, cfg.Relay.Timeouts.Connect),
 		}),
+		CodexBackend: cfg.Codex.TestBackend,
+		Version:      version.Number(),
 	})
+	a.buildCodex()
 	secret, err := a.Settings.InstanceSecret(ctx)
 	if err != nil {
 		return fmt.Errorf("read the installation's secret: %w", err)
@@ -96,6 +116,13 @@ func (a *App) build(ctx context.Context) error {
 	if err := a.buildScheduler(secret); err != nil {
 		return err
 	}
+	a.buildGateway(secret)
+	return nil
+}
+
+// buildGateway makes what carries requests, over all that was made before.
+func (a *App) buildGateway(secret []byte) {
+	cfg := a.Config
 	a.Gateway = gateway.New(gateway.Options{
 		Accounts:     a.Accounts,
 		Catalog:      a.Catalog,
@@ -104,6 +131,7 @@ func (a *App) build(ctx context.Context) error {
 		Upstream:     a.Upstream,
 		Usage:        a.Usage,
 		Objects:      a.Objects,
+		Codex:        a.Codex,
 		FindSession:  a.Cluster.Bound,
 		PseudonymKey: secret,
 		Limits: gateway.Limits{
@@ -124,7 +152,6 @@ func (a *App) build(ctx context.Context) error {
 		Log:      a.Log,
 		Registry: a.Registry,
 	})
-	return nil
 }
 
 // buildScheduler makes the scheduler and what ties it to other processes.
@@ -178,12 +205,15 @@ func (a *App) load(ctx context.Context) error {
 	a.Watcher = store.NewWatcher(store.WatcherOptions{
 		Store: a.Store, From: from, OnChanges: a.applyChanges, OnReload: a.reload, Log: a.Log,
 	})
-	return a.reload(ctx)
+	if err := a.reload(ctx); err != nil {
+		return err
+	}
+	return a.recallPlans(ctx)
 }
 
 func (a *App) reload(ctx context.Context) error {
 	defer a.published()
-	for _, load := range []func(context.Context) error{a.Settings.Load, a.Catalog.Load, a.Accounts.Load} {
+	for _, load := range []func(context.Context) error{a.Settings.Load, a.Catalog.Load, a.Accounts.Load, a.Codex.Load} {
 		if err := load(ctx); err != nil {
 			return err
 		}
@@ -193,7 +223,7 @@ func (a *App) reload(ctx context.Context) error {
 
 func (a *App) applyChanges(ctx context.Context, changes []store.Change) error {
 	defer a.published()
-	for _, apply := range []func(context.Context, []store.Change) error{a.Settings.Apply, a.Catalog.Apply, a.Accounts.Apply} {
+	for _, apply := range []func(context.Context, []store.Change) error{a.Settings.Apply, a.Catalog.Apply, a.Accounts.Apply, a.Codex.Apply} {
 		if err := apply(ctx, changes); err != nil {
 			return err
 		}
@@ -221,6 +251,7 @@ func (a *App) insertRecords(ctx context.Context, batch []realm.RequestRecord) er
 
 // Close lets everything go that Open took.
 func (a *App) Close() error {
+	a.Codex.Close()
 	a.Upstream.Close()
 	return a.Store.Close()
 }

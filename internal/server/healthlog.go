@@ -26,6 +26,7 @@ type healthLog struct {
 type refusal struct {
 	credential *realm.Credential
 	reason     string
+	at         time.Time
 }
 
 func newHealthLog(a *App) *healthLog {
@@ -52,7 +53,7 @@ func (h *healthLog) note(e scheduler.Event) {
 // the scheduler keeps it out of use in memory all the same.
 func (h *healthLog) outOfUse(cr *realm.Credential, reason string) {
 	select {
-	case h.refused <- refusal{cr, reason}:
+	case h.refused <- refusal{cr, reason, time.Now()}:
 	default:
 		h.dropped.Inc()
 	}
@@ -106,7 +107,7 @@ func (h *healthLog) store(ctx context.Context, r refusal) {
 	ctx, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
 	ch := r.credential.Endpoint.Channel.Name
-	if err := h.app.Catalog.CredentialOutOfUse(ctx, r.credential, r.reason); err != nil {
+	if err := h.putOut(ctx, r); err != nil {
 		h.app.Log.Error("credential out of use, but not written down: a restart will try it again",
 			"channel", ch, "credential", r.credential.Name, "reason", r.reason, "error", err)
 		return
@@ -114,4 +115,13 @@ func (h *healthLog) store(ctx context.Context, r refusal) {
 	h.app.changed()
 	h.app.Log.Warn("credential out of use until it is mended: give it a new key, or `realms channel mend`",
 		"channel", ch, "credential", r.credential.Name, "reason", r.reason)
+}
+
+// putOut writes a refusal down where the credential's own are: an account's sign-in
+// may have been renewed meanwhile, as a key may have been changed.
+func (h *healthLog) putOut(ctx context.Context, r refusal) error {
+	if r.credential.Endpoint.Channel.Type == realm.CodexOAuth {
+		return h.app.Codex.Refused(ctx, r.credential, r.reason, r.at)
+	}
+	return h.app.Catalog.CredentialOutOfUse(ctx, r.credential, r.reason)
 }

@@ -57,6 +57,7 @@ func (a *App) Run(ctx context.Context) error {
 	work.Go(func() error { return a.health.run(background) })
 	work.Go(func() error { return ignoreCancel(a.Cluster.Run(background)) })
 	work.Go(func() error { return a.Gateway.Probe(background) })
+	work.Go(func() error { return ignoreCancel(a.Codex.Run(background)) })
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(capped) }()
 	close(a.ready) // before the control socket is there: who sees that may tell us to stop

@@ -9,13 +9,27 @@ import (
 
 	"realms/internal/config"
 	"realms/internal/realm"
+	"realms/internal/secret"
 	"realms/internal/store"
 	"realms/internal/usage"
 )
 
+// Keys is the configured keyring; nil when there is no master key.
+func Keys(cfg config.Config) (*secret.Keyring, error) {
+	previous := make([]realm.Secret, len(cfg.Security.PreviousKeys))
+	for i, key := range cfg.Security.PreviousKeys {
+		previous[i] = realm.Secret(key.Reveal())
+	}
+	return secret.New(realm.Secret(cfg.Security.MasterKey.Reveal()), previous)
+}
+
 // openStore opens the configured store with the schema of this program.
 func openStore(ctx context.Context, cfg config.Config, log *slog.Logger) (*store.Store, error) {
-	st, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN(), Log: log})
+	keys, err := Keys(cfg)
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN(), Log: log, Keys: keys})
 	if err != nil {
 		return nil, err
 	}
@@ -32,6 +46,44 @@ func openStore(ctx context.Context, cfg config.Config, log *slog.Logger) (*store
 		return nil, joinClose(err, st)
 	}
 	return st, nil
+}
+
+// sealer stands in the audit rows of what a start seals.
+const sealer = "server"
+
+// seal brings the store's secrets under the master key, or says that there is none.
+// It never changes from one key to another: other processes may not know the new
+// one yet, so that is an operator's to begin.
+func seal(ctx context.Context, cfg config.Config, st *store.Store, log *slog.Logger) error {
+	keys, err := Keys(cfg)
+	if err != nil {
+		return err
+	}
+	if keys.Master() == "" {
+		keeps, err := st.KeepsSecrets(ctx)
+		if keeps {
+			log.WarnContext(ctx, "secrets are stored in the clear: no security.master_key is set",
+				"do", "put what `realms secrets key` prints into a file, and name that in REALMS_SECURITY_MASTER_KEY_FILE")
+		}
+		return err
+	}
+	state, err := st.SealState(ctx)
+	switch {
+	case err != nil:
+		return err
+	case state.Clear:
+		done, err := st.Seal(ctx, sealer)
+		if err != nil {
+			return err
+		}
+		log.InfoContext(ctx, "secrets sealed", "key", done.Key, "rows", done.Rows)
+		if len(done.Copies) > 0 {
+			log.WarnContext(ctx, "copies from before hold secrets in the clear: remove them", "files", done.Copies)
+		}
+	case state.Key != keys.Master() || state.Earlier:
+		log.WarnContext(ctx, "secrets still need a previous key", "key", state.Key, "do", "run `realms secrets rotate` when every process knows both keys")
+	}
+	return nil
 }
 
 // joinClose closes the store behind a failure.

@@ -17,6 +17,9 @@ func String() string {
 	return line(number, info)
 }
 
+// Number is the release alone.
+func Number() string { return number }
+
 func line(number string, info *debug.BuildInfo) string {
 	parts := []string{"realms", number}
 	if info != nil {

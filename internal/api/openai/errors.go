@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"time"
 
 	protocol "realms/internal/protocol/openai"
 	"realms/internal/realm"
@@ -25,6 +26,8 @@ type wireError struct {
 	Type    string `json:"type"`
 	Param   string `json:"-"`
 	Code    string `json:"-"`
+	// ResetsIn is what Codex reads of a plan that is used up; 0: nothing is.
+	ResetsIn time.Duration `json:"-"`
 }
 
 // wire is how one code of ours looks to a client. Codex CLI repeats a request up
@@ -48,6 +51,7 @@ var wires = map[realm.Code]wire{
 	realm.CodeConflict:         {http.StatusConflict, typeInvalid, "conflict", true},
 	realm.CodeRateLimited:      {http.StatusTooManyRequests, typeRateLimit, "rate_limit_exceeded", false},
 	realm.CodeQuota:            {http.StatusTooManyRequests, typeQuota, "insufficient_quota", true},
+	realm.CodePlanLimit:        {http.StatusTooManyRequests, "usage_limit_reached", "usage_limit_reached", true},
 	realm.CodeLoop:             {http.StatusLoopDetected, typeInvalid, "loop_detected", true},
 	realm.CodeOverloaded:       {http.StatusServiceUnavailable, typeServer, "server_is_overloaded", false},
 	realm.CodeUpstreamBad:      {http.StatusBadGateway, typeServer, "upstream_error", false},
@@ -104,6 +108,9 @@ func writeError(w http.ResponseWriter, op *protocol.Operation, err *realm.Error,
 	if err.Reason != "" && (err.Code == realm.CodeInvalid || err.Code == realm.CodeNotFound) {
 		e.Code = err.Reason
 	}
+	if err.Code == realm.CodePlanLimit {
+		e.ResetsIn = err.RetryAfter
+	}
 	writeJSONError(w, how.status, e)
 }
 
@@ -113,9 +120,14 @@ func writeJSONError(w http.ResponseWriter, status int, e *wireError) {
 	if id := header.Get(headerRequestID); id != "" {
 		e.Message += " (request id " + id + ")"
 	}
-	body, err := json.Marshal(map[string]any{"error": map[string]any{
+	object := map[string]any{
 		"message": e.Message, "type": e.Type, "param": orNull(e.Param), "code": orNull(e.Code),
-	}})
+	}
+	if e.ResetsIn > 0 {
+		object["resets_in_seconds"] = int64(e.ResetsIn.Seconds())
+		object["resets_at"] = time.Now().Add(e.ResetsIn).Unix()
+	}
+	body, err := json.Marshal(map[string]any{"error": object})
 	if err != nil {
 		body = []byte(`{"error":{"message":"An internal error occurred.","type":"server_error","param":null,"code":"internal_error"}}`)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"realms/internal/gateway"
 	protocol "realms/internal/protocol/openai"
 	"realms/internal/realm"
 )
@@ -32,6 +33,9 @@ func (h *Handler) listModels(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if r.URL.Query().Has("client_version") && h.codexModels(w, r, call) {
+		return
+	}
 	models, err := h.Gateway.Models(r.Context(), call)
 	if err != nil {
 		writeError(w, modelsOperation, realm.AsError(err), 0)
@@ -42,6 +46,24 @@ func (h *Handler) listModels(w http.ResponseWriter, r *http.Request) {
 		data[i] = objectOf(m)
 	}
 	writeJSON(w, map[string]any{"object": "list", "data": data})
+}
+
+// codexModels answers Codex CLI, which asks for a catalogue in its own schema. False:
+// there is none, and nothing was written.
+func (h *Handler) codexModels(w http.ResponseWriter, r *http.Request, call *gateway.Call) bool {
+	header, body, ok, err := h.Gateway.CodexModels(r.Context(), call)
+	if err != nil {
+		writeError(w, modelsOperation, realm.AsError(err), 0)
+		return true
+	}
+	if !ok {
+		return false
+	}
+	for name, values := range header {
+		w.Header()[name] = values
+	}
+	_, _ = w.Write(body) // the client may be gone
+	return true
 }
 
 func (h *Handler) showModel(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,127 @@
+package scheduler
+
+import (
+	"testing"
+	"time"
+
+	"realms/internal/realm"
+)
+
+// account is a channel of the operator's own account.
+func account(id realm.ID, name string, priority int) *realm.Channel {
+	ch := channel(id, name, groupA, priority, 1, []string{name + "1"})
+	ch.Type = realm.CodexOAuth
+	return ch
+}
+
+// ownNeed is what a request with an administrator's token needs.
+func ownNeed() Need {
+	need := chatNeed
+	need.Accounts = true
+	return need
+}
+
+// planLimit is an account whose plan is used up for a time.
+func planLimit(d time.Duration) realm.Outcome {
+	return realm.Outcome{Cause: realm.CauseRateLimited, Scope: realm.ScopeCredential, Next: realm.NextOther, Status: 429, Told: true, Wait: d}
+}
+
+func TestAccountsAreTheOperatorsAlone(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9), channel(2, "keys", groupA, 0, 1, []string{"k1"}))
+	r.got(r.ask(chatNeed, realm.Outcome{Cause: realm.CauseOK}), "k1")
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "own1")
+
+	alone := newRigWith(t, policy, first, account(1, "own", 9))
+	p := alone.begin(chatNeed)
+	alone.want(p, "none")
+	if v := p.Verdict(alone.now); v.Lack != LackModel || v.Blocked != 0 {
+		t.Errorf("another's token learns of the account: %+v", v)
+	}
+	p.Close(alone.now)
+}
+
+func TestAnAccountThatIsUsedUpIsWaitedFor(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9), account(2, "second", 5), channel(3, "keys", groupA, 0, 1, []string{"k1"}))
+	p := r.begin(ownNeed())
+	r.want(p, "own1")
+	r.report(p, planLimit(5*time.Hour))
+	r.want(p, "k1") // keys may serve, another account may not
+	r.report(p, realm.Outcome{Cause: realm.CauseOK})
+	p.Close(r.now)
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "k1")
+	r.pass(5*time.Hour + time.Minute)
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "own1")
+	r.idle()
+}
+
+func TestAllAccountsUsedUpSayUntilWhen(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9), account(2, "second", 5))
+	r.got(r.ask(ownNeed(), planLimit(5*time.Hour)), "own1")
+	p := r.begin(ownNeed())
+	r.want(p, "none")
+	v := p.Verdict(r.now)
+	if v.Limited != 2 || v.Accounts != 2 || v.Blocked != 2 || v.Soonest != 5*time.Hour {
+		t.Errorf("the verdict is %+v", v)
+	}
+	p.Close(r.now)
+	r.idle()
+}
+
+func TestAModelsOwnAllowanceIsWaitedForToo(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9), account(2, "second", 5))
+	o := planLimit(5 * time.Hour)
+	o.Scope = realm.ScopeCredentialModel
+	r.got(r.ask(ownNeed(), o), "own1")
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "none")
+	r.idle()
+}
+
+// A limit of requests a minute is no plan's: it says nothing of other accounts.
+func TestAShortLimitIsNoPlans(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9), account(2, "second", 5))
+	p := r.begin(ownNeed())
+	r.want(p, "own1")
+	r.report(p, planLimit(20*time.Second))
+	r.want(p, "second1")
+	p.Close(r.now)
+	r.idle()
+}
+
+// What a session's own account has begun, it goes on with.
+func TestASessionKeepsItsAccount(t *testing.T) {
+	need := ownNeed()
+	need.Session = realm.RouteKey{7}
+	r := newRigWith(t, policy, first, account(1, "own", 5), account(2, "second", 5))
+	r.s.Rebind(need.Session, 20000, r.now)
+	r.got(r.ask(ownNeed(), planLimit(5*time.Hour)), "own1")
+	r.got(r.ask(need, realm.Outcome{Cause: realm.CauseOK}), "second1")
+	r.idle()
+}
+
+func TestAnAccountTakesFewAtOnce(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9))
+	var open []*Plan
+	for range realm.CodexConcurrent {
+		p := r.begin(ownNeed())
+		r.want(p, "own1")
+		open = append(open, p)
+	}
+	p := r.begin(ownNeed())
+	r.want(p, "queue 10s")
+	p.Close(r.now)
+	for _, p := range open {
+		p.Close(r.now)
+	}
+	r.idle()
+}
+
+func TestAPlanKnownToBeUsedUp(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9), channel(2, "keys", groupA, 0, 1, []string{"k1"}))
+	r.begin(ownNeed()).Close(r.now) // the snapshot is adopted
+	r.s.PlanSpent(10000, r.now.Add(time.Hour), r.now)
+	r.s.PlanSpent(10000, r.now.Add(-time.Hour), r.now) // over: says nothing
+	r.s.PlanSpent(99, r.now.Add(time.Hour), r.now)     // of nobody
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "k1")
+	r.pass(time.Hour + time.Minute)
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "own1")
+}
