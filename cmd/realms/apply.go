@@ -31,8 +31,9 @@ Things are matched by name, endpoints by their base URL. A section that is
 absent is left alone; what a section does not name is kept, unless --prune:
 then it is deleted, and users are disabled. A channel's models, groups and apis
 are taken as they are written. A credential without api_key keeps the key it
-has. ${NAME} stands for a variable of the environment, a value
-file:PATH for what a file holds, $$ for a dollar sign.
+has; one of a codex_oauth channel stands for a ChatGPT account, which codex login
+signs in. ${NAME} stands for a variable of the environment, a value file:PATH for
+what a file holds, $$ for a dollar sign.
 
 A running server sees the change at once.`,
 	setup: func(c *cli, f *flag.FlagSet) action {

@@ -18,27 +18,46 @@ import (
 var backupCommand = command{
 	name: "backup", args: "FILE", short: "write everything the store holds into a file",
 	long: `
-It may run beside a server: the file is the store at one instant. It holds the
-providers' keys in the clear and is readable by its owner alone. - writes to
-standard output. An existing file is never overwritten.`,
+It may run beside a server: the file is the store at one instant. Secrets are in
+it as in the store: sealed if there is a master key, else in the clear; that key
+is not in it. It is readable by its owner alone. - writes to standard output. An
+existing file is never overwritten.`,
 	setup: func(c *cli, _ *flag.FlagSet) action {
 		return func(ctx context.Context, args []string) error {
 			file, err := oneArg(args, "the FILE to write")
 			if err != nil {
 				return err
 			}
-			return c.readStore(ctx, func(_ config.Config, s *store.Store) error {
-				if file == "-" {
-					return s.Backup(ctx, c.stdout)
-				}
-				if err := writeNew(file, func(w io.Writer) error { return s.Backup(ctx, w) }); err != nil {
-					return err
-				}
-				fmt.Fprintf(c.stderr, "%s written; it holds secrets, keep it safe\n", file)
-				return nil
-			})
+			cfg, err := c.loadConfig()
+			if err != nil {
+				return err
+			}
+			if err := c.requireStore(cfg); err != nil {
+				return err
+			}
+			return c.openSealed(ctx, cfg, func(s *store.Store) error { return c.backup(ctx, cfg, s, file) })
 		}
 	},
+}
+
+func (c *cli) backup(ctx context.Context, cfg config.Config, s *store.Store, file string) error {
+	switch fresh, _, err := pending(ctx, s); {
+	case err != nil:
+		return err
+	case fresh:
+		return c.noStore(cfg)
+	}
+	if err := s.CheckSchema(ctx); err != nil {
+		return err
+	}
+	if file == "-" {
+		return s.Backup(ctx, c.stdout)
+	}
+	if err := writeNew(file, func(w io.Writer) error { return s.Backup(ctx, w) }); err != nil {
+		return err
+	}
+	fmt.Fprintf(c.stderr, "%s written; it holds secrets, keep it safe\n", file)
+	return nil
 }
 
 // writeNew writes a file that was not there, wholly or not at all, and makes it
@@ -91,7 +110,8 @@ var restoreCommand = command{
 	long: `
 The store must be empty: a new data directory, or a new database. A backup of
 SQLite can be restored into MySQL, and the other way round. - reads standard
-input. Nothing happens unless all of it does.`,
+input. Nothing happens unless all of it does. Sealed secrets need the master key
+they were sealed with from the next start on.`,
 	setup: func(c *cli, _ *flag.FlagSet) action {
 		return func(ctx context.Context, args []string) error {
 			file, err := oneArg(args, "the FILE to read")
@@ -120,7 +140,7 @@ func (c *cli) restore(ctx context.Context, cfg config.Config, file string) error
 		defer func() { _ = f.Close() }() // it was only read
 		in = f
 	}
-	return c.openStore(ctx, cfg, func(s *store.Store) error {
+	return c.openSealed(ctx, cfg, func(s *store.Store) error {
 		if err := s.Restore(ctx, bufio.NewReaderSize(in, 1<<16)); err != nil {
 			return err
 		}

@@ -93,7 +93,7 @@ func (c *cli) showChannels(state *catalog.State) error {
 			rows = append(rows, append(row, "none", ""))
 		}
 		for _, ep := range ch.Endpoints {
-			rows = append(rows, append(row[:len(row):len(row)], ep.BaseURL, credentials(ep.Credentials)))
+			rows = append(rows, append(row[:len(row):len(row)], catalog.EndpointName(ep.BaseURL), credentials(ep.Credentials)))
 			row = []string{"", "", "", "", "", ""} // said once a channel
 		}
 	}

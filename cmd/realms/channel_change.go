@@ -22,7 +22,8 @@ It puts back credentials that are out of use, and makes the running server forge
 what it holds against the channel, its endpoints and its credentials: times that
 the upstream named, and failures. With the name of a CREDENTIAL it is about that
 one alone, on every endpoint that has it. What still fails is soon out of use
-again. What an operator has disabled stays so.`,
+again. What an operator has disabled stays so, and a ChatGPT account that is not
+signed in waits for codex login.`,
 	setup: func(c *cli, _ *flag.FlagSet) action {
 		return func(ctx context.Context, args []string) error {
 			switch len(args) {
@@ -60,7 +61,7 @@ func (c *cli) mendChannel(ctx context.Context, name, credential string) error {
 }
 
 // mendStored puts back the channel's credentials that the store has out of use,
-// and tells how many.
+// and tells how many it did, or could not put back.
 func (c *cli) mendStored(ctx context.Context, s *store.Store, name, credential string) (int, error) {
 	service := catalog.New(catalog.Options{Store: s})
 	state, err := service.State(ctx)
@@ -82,12 +83,29 @@ func (c *cli) mendStored(ctx context.Context, s *store.Store, name, credential s
 	for _, m := range done {
 		where, why := name+" / "+m.Name, ""
 		if was := before[m.ID]; was != nil {
-			where = name + " / " + was.Endpoint.BaseURL + " / " + was.Name
+			where = name + " / " + catalog.EndpointName(was.Endpoint.BaseURL) + " / " + was.Name
 			why = fmt.Sprintf("; it was out of use since %s (%s)", moment(was.StateSince, "long ago"), was.StateReason)
 		}
 		fmt.Fprintf(c.stderr, "%s: put back%s\n", where, why)
 	}
+	if credential == "" {
+		return len(done) + c.sayUnmended(state.Channel(strings.TrimSpace(name))), nil
+	}
 	return len(done), nil
+}
+
+// sayUnmended names what mending a channel cannot help, and tells how many.
+func (c *cli) sayUnmended(ch *realm.Channel) int {
+	n := 0
+	for _, ep := range ch.Endpoints {
+		for _, cr := range ep.Credentials {
+			if catalog.NeedsSignIn(cr) {
+				fmt.Fprintf(c.stderr, "%s / %s / %s: not put back: %s\n", ch.Name, catalog.EndpointName(ep.BaseURL), cr.Name, cr.StateReason)
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func (c *cli) sayCleared(channel string, list []server.Cleared, now time.Time) {

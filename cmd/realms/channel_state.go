@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"realms/internal/catalog"
 	"realms/internal/realm"
 	"realms/internal/server"
 )
@@ -41,7 +42,7 @@ func liveTable(all *server.Channels) []string {
 	for _, ch := range all.Channels {
 		t.row(ch.Name, []string{strconv.Itoa(ch.InFlight), "", ""}, t.channel(&ch)...)
 		for _, ep := range ch.Endpoints {
-			t.row("  "+ep.BaseURL, nil, t.marks(ep.Marks)...)
+			t.row("  "+catalog.EndpointName(ep.BaseURL), nil, t.marks(ep.Marks)...)
 			for _, cr := range ep.Credentials {
 				t.row("    "+cr.Name, []string{strconv.Itoa(cr.InFlight), share(cr.Last5), share(cr.Last60)}, t.credential(&cr)...)
 			}
@@ -205,6 +206,18 @@ func outOfUse(ch *server.ChannelState) bool {
 	})
 }
 
+// remedy says what puts a credential back, unless its reason does.
+func remedy(ch *server.ChannelState, ep *server.EndpointState, cr *server.CredentialState, again func(string) string) []string {
+	if catalog.IsSignInReason(cr.Reason) {
+		return nil
+	}
+	mend := "  " + again("channel mend "+shellQuote(ch.Name)+" "+shellQuote(cr.Name))
+	if ep.BaseURL == "" { // a ChatGPT account
+		return []string{fmt.Sprintf("  A new sign-in puts it back (`%s`), or with the account as it is:", again("codex login "+shellQuote(ch.Name)+"/"+shellQuote(cr.Name))), mend}
+	}
+	return []string{fmt.Sprintf("  A new api_key puts it back (`%s`), or with the key as it is:", again("apply -f FILE")), mend}
+}
+
 // advice says what to do about what is out of use, with command lines.
 func advice(all *server.Channels, again func(string) string) []string {
 	var lines []string
@@ -214,12 +227,8 @@ func advice(all *server.Channels, again func(string) string) []string {
 				if cr.State == realm.CredentialOK {
 					continue
 				}
-				lines = append(
-					lines, "",
-					fmt.Sprintf("%s of %s is out of use since %s: %s", cr.Name, ch.Name, moment(cr.Since, "long ago"), cr.Reason),
-					fmt.Sprintf("  A new api_key puts it back (`%s`), or with the key as it is:", again("apply -f FILE")),
-					fmt.Sprintf("  %s", again("channel mend "+shellQuote(ch.Name)+" "+shellQuote(cr.Name))),
-				)
+				lines = append(lines, "", fmt.Sprintf("%s of %s is out of use since %s: %s", cr.Name, ch.Name, moment(cr.Since, "long ago"), cr.Reason))
+				lines = append(lines, remedy(&ch, &ep, &cr, again)...)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 
 	"realms/internal/config"
+	"realms/internal/server"
 	"realms/internal/store"
 )
 
@@ -136,8 +137,22 @@ func (c *cli) noStore(cfg config.Config) error {
 	return &noStoreError{fmt.Sprintf("there is no store at %s yet: `%s` makes one; if it is elsewhere, say where with REALMS_DATA_DIR or REALMS_DB_DSN", where, c.again("serve"))}
 }
 
-func (c *cli) openStore(ctx context.Context, cfg config.Config, fn func(s *store.Store) error) (err error) {
-	s, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN(), Log: c.logger(quieter(cfg))})
+func (c *cli) openStore(ctx context.Context, cfg config.Config, fn func(s *store.Store) error) error {
+	keys, err := server.Keys(cfg)
+	if err != nil {
+		return err
+	}
+	return c.openWith(ctx, store.Options{DSN: cfg.StoreDSN(), Log: c.logger(quieter(cfg)), Keys: keys}, fn)
+}
+
+// openSealed is openStore for what carries secrets without reading them: whether
+// the keys fit does not matter.
+func (c *cli) openSealed(ctx context.Context, cfg config.Config, fn func(s *store.Store) error) error {
+	return c.openWith(ctx, store.Options{DSN: cfg.StoreDSN(), Log: c.logger(quieter(cfg)), KeepSealed: true}, fn)
+}
+
+func (c *cli) openWith(ctx context.Context, o store.Options, fn func(s *store.Store) error) (err error) {
+	s, err := store.Open(ctx, o)
 	if err != nil {
 		return err
 	}

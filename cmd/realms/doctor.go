@@ -40,6 +40,11 @@ type doctor struct {
 	cfg    config.Config
 	now    func() time.Time
 	failed bool
+	// codexAccepted tells whether the operator has accepted what ChatGPT accounts may
+	// break; false while the store has not said.
+	codexAccepted bool
+	// codexEnding is why an account's sign-in ends with its access token, and when.
+	codexEnding map[realm.ID]*realm.CodexAccount
 }
 
 func (d *doctor) run(ctx context.Context) {
@@ -115,11 +120,14 @@ func (d *doctor) store(ctx context.Context, running bool) *catalog.State {
 			return err
 		}
 		d.ok("store", "%s, schema up to date", s.Engine())
-		return s.View(ctx, func(r store.Repos) (err error) {
-			if state, err = catalog.Read(ctx, r); err == nil {
-				err = d.storeClock(ctx, r)
-			}
+		if err := d.codexSetting(ctx, s); err != nil {
 			return err
+		}
+		return s.View(ctx, func(r store.Repos) (err error) {
+			if state, err = catalog.Read(ctx, r); err != nil {
+				return err
+			}
+			return d.storeClock(ctx, r)
 		})
 	})
 	if err != nil {
@@ -156,19 +164,28 @@ func (d *doctor) catalogue(state *catalog.State) {
 		return
 	}
 	for _, ch := range state.Channels {
-		for _, ep := range ch.Endpoints {
-			for _, cr := range ep.Credentials {
-				if cr.State != realm.CredentialOK {
-					d.bad("channels", "the credential %q of channel %q is out of use since %s (%s): give it a new api_key with apply, or put it back with %s",
-						cr.Name, ch.Name, moment(cr.StateSince, "long ago"), cr.StateReason, d.c.again("channel mend "+shellQuote(ch.Name)+" "+shellQuote(cr.Name)))
-				}
-			}
+		if ch.Type == realm.CodexOAuth {
+			d.codex(ch)
+		} else {
+			d.keys(ch)
 		}
 		switch {
 		case len(ch.Groups) == 0:
 			d.note("channels", "the channel %q is in no group, so nobody reaches it", ch.Name)
 		case len(ch.Bindings) == 0:
 			d.note("channels", "the channel %q offers no model", ch.Name)
+		}
+	}
+}
+
+// keys says which credentials of a channel wait for somebody to mend them.
+func (d *doctor) keys(ch *realm.Channel) {
+	for _, ep := range ch.Endpoints {
+		for _, cr := range ep.Credentials {
+			if cr.State != realm.CredentialOK {
+				d.bad("channels", "the credential %q of channel %q is out of use since %s (%s): give it a new api_key with apply, or put it back with %s",
+					cr.Name, ch.Name, moment(cr.StateSince, "long ago"), cr.StateReason, d.c.again("channel mend "+shellQuote(ch.Name)+" "+shellQuote(cr.Name)))
+			}
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"realms/internal/catalog"
 	"realms/internal/netguard"
+	"realms/internal/realm"
 )
 
 // How long an upstream may take to say anything, how many are asked at once, and
@@ -30,10 +31,14 @@ type probe struct {
 }
 
 // upstreams asks each base URL for its models, without a key: any answer at all
-// means that the way there is open.
+// means that the way there is open. The backend of ChatGPT accounts is left alone:
+// what asks it without an account is taken for a robot.
 func (d *doctor) upstreams(ctx context.Context, state *catalog.State) {
 	var probes []*probe
 	for _, ch := range state.Channels {
+		if ch.Type == realm.CodexOAuth {
+			continue
+		}
 		for _, ep := range ch.Endpoints {
 			probes = append(probes, &probe{url: ep.BaseURL, channel: ch.Name})
 		}

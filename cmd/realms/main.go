@@ -70,9 +70,12 @@ func commands() []command {
 		userListCommand, userSetCommand,
 		tokenCreateCommand, tokenListCommand, tokenRevokeCommand, tokenImportCommand,
 		channelListCommand, channelTestCommand, channelMendCommand, channelEnableCommand, channelDisableCommand,
+		codexEnableCommand, codexDisableCommand, codexLoginCommand, codexImportCommand,
+		codexListCommand, codexRefreshCommand, codexUsageCommand, codexRemoveCommand,
 		requestListCommand, requestShowCommand,
 		migrateUpCommand, migrateStatusCommand,
 		backupCommand, restoreCommand,
+		secretsKeyCommand, secretsStatusCommand, secretsRotateCommand,
 		doctorCommand, versionCommand,
 	}
 }

@@ -52,7 +52,7 @@ var migrateStatusCommand = command{
 			if err := c.requireStore(cfg); err != nil {
 				return err
 			}
-			return c.openStore(ctx, cfg, func(s *store.Store) error { return c.migrations(ctx, cfg, s) })
+			return c.openSealed(ctx, cfg, func(s *store.Store) error { return c.migrations(ctx, cfg, s) })
 		}
 	},
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"realms/internal/catalog"
 	"realms/internal/realm"
 	"realms/internal/server"
 )
@@ -76,7 +77,7 @@ func served(s *server.Story) string {
 	if s.ChannelID == 0 {
 		return "nobody: it was not sent on"
 	}
-	text := strings.Join([]string{named(s.ChannelName, s.ChannelID), named(s.BaseURL, s.EndpointID), named(s.CredentialName, s.CredentialID)}, " / ")
+	text := strings.Join([]string{named(s.ChannelName, s.ChannelID), endpoint(s.Place), named(s.CredentialName, s.CredentialID)}, " / ")
 	if s.UpstreamModel != "" && s.UpstreamModel != s.Model {
 		text += ", as " + s.UpstreamModel
 	}
@@ -84,6 +85,15 @@ func served(s *server.Story) string {
 		return "nobody; asked last: " + text
 	}
 	return text
+}
+
+// endpoint is that of a place. Where the credential is still known its endpoint is
+// too, and may have no URL.
+func endpoint(p server.Place) string {
+	if p.CredentialName != "" {
+		return catalog.EndpointName(p.BaseURL)
+	}
+	return named(p.BaseURL, p.EndpointID)
 }
 
 func ending(s *server.Story) string {
@@ -165,7 +175,7 @@ func attempts(s *server.Story) string {
 func place(t server.StoryTry, all []server.StoryTry) string {
 	words := []string{named(t.ChannelName, t.ChannelID), named(t.CredentialName, t.CredentialID)}
 	if slices.ContainsFunc(all, func(o server.StoryTry) bool { return o.ChannelID == t.ChannelID && o.EndpointID != t.EndpointID }) {
-		at := named(t.BaseURL, t.EndpointID)
+		at := endpoint(t.Place)
 		if u, err := url.Parse(t.BaseURL); err == nil && u.Host != "" {
 			at = u.Host
 		}

@@ -36,6 +36,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("REALMS_SERVER_ADDR", "127.0.0.1:0")
 			e.Setenv("HOME", e.WorkDir)
+			e.Values[providerKey{}] = &provider{TB: t}
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -49,6 +50,8 @@ func TestScripts(t *testing.T) {
 			"upstream":   upstream,
 			"eventually": eventually,
 			"outofuse":   outOfUseUntilMended,
+			"signedin":   signedIn,
+			"chatgpt":    chatgpt,
 
 			"awaitline": awaitLine,
 			"emptydir":  emptyDir,
@@ -153,6 +156,33 @@ func outOfUseUntilMended(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	newControl(cfg).poke(ctx)
+}
+
+// signedin DIR CHANNEL: does to the channel's credentials what a sign-in of their
+// ChatGPT accounts does.
+func signedIn(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cfg := context.Background(), config.Config{DataDir: filepath.Join(ts.Getenv("WORK"), args[0])}
+	s, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN()})
+	ts.Check(err)
+	defer func() { ts.Check(s.Close()) }()
+	ts.Check(s.Tx(ctx, func(r store.Repos) error {
+		if err := r.Changes.Lock(ctx); err != nil {
+			return err
+		}
+		state, err := catalog.Read(ctx, r)
+		if err != nil {
+			return err
+		}
+		x := catalog.Inner{Repos: r, Actor: "test", Now: time.Now()}
+		for _, ep := range state.Channel(args[1]).Endpoints {
+			for _, cr := range ep.Credentials {
+				if _, err := x.CredentialSignedIn(ctx, cr.ID); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}))
 }
 
 // ask METHOD PATH [BODY]: asks the server at ADDR with TOKEN; stdout is the

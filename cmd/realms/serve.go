@@ -65,7 +65,11 @@ func (c *cli) serve(ctx context.Context, cfg config.Config) error {
 // migrateFirst brings the schema up to date: a server is what needs it, and a
 // machine where nobody typed anything has to work.
 func (c *cli) migrateFirst(ctx context.Context, cfg config.Config, log *slog.Logger) (err error) {
-	s, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN(), Log: log})
+	keys, err := server.Keys(cfg)
+	if err != nil {
+		return err
+	}
+	s, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN(), Log: log, Keys: keys})
 	if err != nil {
 		return err
 	}

@@ -186,7 +186,7 @@ func (x *exchange) stop(ctx context.Context, f *upstream.Failure) {
 		return
 	}
 	body, header := f.Body, f.Header
-	if !hasErrorObject(body) {
+	if x.channel.Type == realm.CodexOAuth || !hasErrorObject(body) { // that backend has three shapes
 		body, header = errorObject(&f.Error), http.Header{"Content-Type": {"application/json"}}
 	}
 	status := cmp.Or(f.Status, f.Outcome.Status)

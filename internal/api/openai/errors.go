@@ -124,8 +124,9 @@ func writeJSONError(w http.ResponseWriter, status int, e *wireError) {
 		"message": e.Message, "type": e.Type, "param": orNull(e.Param), "code": orNull(e.Code),
 	}
 	if e.ResetsIn > 0 {
-		object["resets_in_seconds"] = int64(e.ResetsIn.Seconds())
-		object["resets_at"] = time.Now().Add(e.ResetsIn).Unix()
+		wait := int64(math.Ceil(e.ResetsIn.Seconds()))
+		object["resets_in_seconds"] = wait
+		object["resets_at"] = time.Now().Unix() + wait + 1 // never early: the second has begun
 	}
 	body, err := json.Marshal(map[string]any{"error": object})
 	if err != nil {
