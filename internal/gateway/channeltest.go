@@ -81,6 +81,9 @@ func (g *Gateway) askOnce(ctx context.Context, a *realm.Attempt, op *openai.Oper
 	}
 	ex.Body, ex.Length = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 	res, f := g.o.Upstream.Do(ctx, ex)
+	if f != nil && renewable(ex, f) {
+		res, f = g.askRenewed(ctx, ex, body, f)
+	}
 	if f != nil {
 		return 0, f
 	}
@@ -90,6 +93,23 @@ func (g *Gateway) askOnce(ctx context.Context, a *realm.Attempt, op *openai.Oper
 		return res.Status, f
 	}
 	return res.Status, g.testAnswer(op, ex, res)
+}
+
+// askRenewed makes an exchange once more for whose account's token was refused, with
+// another if there is one.
+func (g *Gateway) askRenewed(ctx context.Context, ex *upstream.Exchange, body []byte, f *upstream.Failure) (*upstream.Response, *upstream.Failure) {
+	if g.renew(ctx, ex, f); f.Outcome.Next != realm.NextSameCredential {
+		return nil, f
+	}
+	id, none := g.identity(ctx, ex.Attempt.Credential)
+	if none != nil {
+		return nil, none
+	}
+	ex.Identity = &id
+	if body != nil {
+		ex.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return g.o.Upstream.Do(ctx, ex)
 }
 
 // asCodex is a request of ours as the backend of codex accounts insists on it.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"realms/internal/codex"
 	"realms/internal/protocol/openai"
 	"realms/internal/realm"
 	"realms/internal/sse"
@@ -55,6 +56,9 @@ func (x *exchange) send(ctx context.Context, ex *upstream.Exchange) (*upstream.R
 	res, f := x.g.o.Upstream.Do(ctx, ex)
 	if account {
 		x.observe(cr.ID, res, f)
+		if f != nil {
+			f.Outcome.Version = x.identity.Version
+		}
 	}
 	return res, f
 }
@@ -112,13 +116,41 @@ func (x *exchange) observeEvent(ev sse.Event) {
 // once more with it.
 func (x *exchange) renew(ctx context.Context, ex *upstream.Exchange, f *upstream.Failure) {
 	cr := ex.Attempt.Credential
-	if ex.Identity == nil || f.Outcome.Cause != realm.CauseAuth || f.Outcome.Final || slices.Contains(x.renewed, cr.ID) {
+	if slices.Contains(x.renewed, cr.ID) || !renewable(ex, f) {
 		return
 	}
 	x.renewed = append(x.renewed, cr.ID)
-	if _, err := x.g.o.Codex.Renew(ctx, cr, *ex.Identity); err != nil {
-		x.g.o.Log.Debug("token not renewed", "request_id", x.call.ID.String(), "credential", cr.ID.String(), "error", err)
-		return
-	}
-	f.Outcome.Next, f.Outcome.Scope = realm.NextSameCredential, realm.ScopeNone
+	x.g.renew(ctx, ex, f)
 }
+
+// renewable tells whether a failure says that the account's token is not taken, and
+// another may be.
+func renewable(ex *upstream.Exchange, f *upstream.Failure) bool {
+	return ex.Identity != nil && f.Outcome.Cause == realm.CauseAuth && !f.Outcome.Final
+}
+
+// renew renews an account's token and says in the failure what may follow: the same
+// once more with the new one. What passes (an issuer that is away, a client that has
+// left meanwhile) is not the account's fault; that the provider takes its tokens no
+// more is.
+func (g *Gateway) renew(ctx context.Context, ex *upstream.Exchange, f *upstream.Failure) {
+	o := &f.Outcome
+	_, err := g.o.Codex.Renew(ctx, ex.Attempt.Credential, *ex.Identity)
+	switch {
+	case err == nil:
+		o.Next, o.Scope = realm.NextSameCredential, realm.ScopeNone
+	case ctx.Err() != nil:
+		*o = noIdentity(ctx, err).Outcome
+	case !errors.Is(err, codex.ErrRefused):
+		// What it has is refused, and nothing better to be had: it is left alone for as
+		// long as the issuer is.
+		o.Light, o.Wait = true, min(max(realm.AsError(err).RetryAfter, renewPause), maxRenewPause)
+		g.o.Log.Debug("token not renewed", "credential", ex.Attempt.Credential.ID.String(), "error", err)
+	}
+}
+
+// How long an account is left alone whose token is refused and cannot be renewed now.
+const (
+	renewPause    = 5 * time.Second
+	maxRenewPause = time.Minute
+)

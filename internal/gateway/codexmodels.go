@@ -1,14 +1,12 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"net/http"
-	"time"
+	"slices"
 
 	"realms/internal/realm"
-	"realms/internal/scheduler"
 	"realms/internal/upstream"
 )
 
@@ -16,9 +14,10 @@ import (
 const codexModelsMost = 8 << 20
 
 // CodexModels relays the catalogue of models that Codex CLI asks for with its own
-// version: its schema changes with that, so it is the backend's bytes or nothing.
-// False: no account of the operator's can give one now, and the list of Models is as
-// good an answer as there is. The error is a *realm.Error.
+// version: its schema changes with that, so it is the backend's bytes or nothing. It
+// costs none of a plan, and so waits for no limit. False: no account of the operator's
+// can give one now, and the list of Models is as good an answer as there is. The error
+// is a *realm.Error.
 func (g *Gateway) CodexModels(ctx context.Context, call *Call) (header http.Header, body []byte, ok bool, err error) {
 	p, err := g.recognise(ctx, call)
 	if err != nil {
@@ -27,39 +26,40 @@ func (g *Gateway) CodexModels(ctx context.Context, call *Call) (header http.Head
 	if !g.mayUseAccounts(p) {
 		return nil, nil, false, nil
 	}
-	snap := g.o.Catalog.Snapshot()
-	for _, ch := range snap.Channels() {
-		if ch.Type != realm.CodexOAuth || !ch.Enabled {
+	for _, ch := range g.o.Catalog.Snapshot().Channels() {
+		reached := slices.ContainsFunc(ch.Groups, func(group realm.ID) bool { return slices.Contains(p.Groups, group) })
+		if ch.Type != realm.CodexOAuth || !ch.Enabled || !reached {
 			continue
 		}
-		if header, body, ok := g.codexModels(ctx, call, snap, ch, p); ok {
-			return header, body, true, nil
+		for _, ep := range ch.Endpoints {
+			for _, cr := range ep.Credentials {
+				if !cr.Usable() {
+					continue
+				}
+				if header, body, ok := g.codexModels(ctx, call, cr); ok {
+					return header, body, true, nil
+				}
+			}
 		}
 	}
 	return nil, nil, false, nil
 }
 
-// codexModels asks one channel.
-func (g *Gateway) codexModels(ctx context.Context, call *Call, snap *realm.Snapshot, ch *realm.Channel, p *realm.Principal) (http.Header, []byte, bool) {
-	var plan scheduler.Plan
-	g.o.Scheduler.Begin(&plan, snap, scheduler.Need{
-		User: p.UserID, Groups: p.Groups, Model: cmp.Or(ch.FirstModel(), realm.AnyModel),
-		API: realm.APIResponses, Channel: ch.Name, Accounts: true,
-	}, time.Now())
-	defer func() { plan.Close(time.Now()) }()
-	step := plan.Next(time.Now())
-	if step.Kind != scheduler.StepAttempt {
-		return nil, nil, false
-	}
-	id, f := g.identity(ctx, step.Attempt.Credential)
+// codexModels asks with one account.
+func (g *Gateway) codexModels(ctx context.Context, call *Call, cr *realm.Credential) (http.Header, []byte, bool) {
+	id, f := g.identity(ctx, cr)
 	if f != nil {
 		return nil, nil, false
 	}
-	limits := g.o.Relay.timeouts(&step.Attempt, true)
-	res, f := g.o.Upstream.Do(ctx, &upstream.Exchange{
-		Attempt: step.Attempt, Method: http.MethodGet, Path: "/models", RawQuery: call.RawQuery,
-		Header: call.Header, Identity: &id, Timeouts: limits,
-	})
+	a := realm.Attempt{Number: 1, Channel: cr.Endpoint.Channel, Endpoint: cr.Endpoint, Credential: cr}
+	ex := &upstream.Exchange{
+		Attempt: a, Method: http.MethodGet, Path: "/models", RawQuery: call.RawQuery,
+		Header: call.Header, Identity: &id, Timeouts: g.o.Relay.timeouts(&a, true),
+	}
+	res, f := g.o.Upstream.Do(ctx, ex)
+	if f != nil && renewable(ex, f) {
+		res, f = g.askRenewed(ctx, ex, nil, f)
+	}
 	if f != nil {
 		return nil, nil, false
 	}

@@ -9,10 +9,18 @@ import (
 )
 
 // convert puts what the client gets for an event behind what is to be written next.
-func (s *stream) convert(ev sse.Event) (*upstream.Failure, bool) {
+// Output of the upstream's shows that it is alive; what commits is output that the
+// client sees.
+func (s *stream) convert(ev sse.Event, substantive bool) (*upstream.Failure, bool) {
 	out, err := s.conv.Event(s.out, ev.Type, ev.Data)
 	if err != nil {
 		return s.inconvertible(ev, err)
+	}
+	if substantive {
+		s.res.Started()
+	}
+	if s.conv.Spoke() {
+		s.produced()
 	}
 	if len(out) > len(s.out) {
 		s.events++
@@ -76,7 +84,7 @@ func (s *stream) ownEnd() (end []byte, f *upstream.Failure, done bool) {
 	}
 	end, err := s.conv.End(nil)
 	if err != nil {
-		f, done = s.broken(err)
+		f, done = s.inconvertible(sse.Event{}, err)
 		return nil, f, done
 	}
 	return end, nil, false

@@ -63,6 +63,9 @@ type exchange struct {
 // release lets go of what the request still holds.
 func (x *exchange) release() {
 	x.releaseBody()
+	if x.converted != nil {
+		x.converted.release()
+	}
 	if x.empty != nil {
 		x.empty.body.release()
 		x.empty = nil
@@ -70,13 +73,9 @@ func (x *exchange) release() {
 }
 
 // releaseBody gives the request's body up: at commit, since no other attempt
-// will need it, or at the end.
-func (x *exchange) releaseBody() {
-	x.native.release()
-	if x.converted != nil {
-		x.converted.release()
-	}
-}
+// will need it, or at the end. A converted one stays to the end, because its conversion
+// still holds it.
+func (x *exchange) releaseBody() { x.native.release() }
 
 // read is step 2: the whole body, and what of it must be known.
 func (x *exchange) read() error {

@@ -130,7 +130,7 @@ func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	}
 	rw := x.rewrite(a)
 	ex.AddedFields = req.AddedFields(rw)
-	if x.form.conv != nil {
+	if x.form.conv != nil && x.form.op.API == realm.APIChat { // the conversion has put it there
 		ex.AddedFields = append(ex.AddedFields, fieldStreamOptions)
 	}
 	r := x.edited(rw)

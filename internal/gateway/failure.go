@@ -65,6 +65,9 @@ func (d *deadEnd) join(v *scheduler.Verdict) {
 // nothingLeft is the answer when no attempt served the request and none is left.
 func (x *exchange) nothingLeft(v *scheduler.Verdict) *realm.Error {
 	asked := x.deadEnd.failures > 0
+	if v.Bound && !asked && x.refusal != nil {
+		return x.refusal
+	}
 	if v.Bound && !asked {
 		return accountAway(v.Soonest)
 	}
@@ -76,6 +79,8 @@ func (x *exchange) nothingLeft(v *scheduler.Verdict) *realm.Error {
 		return x.refusal
 	case d.failures == 0:
 		return x.noCandidate(v.Lack)
+	case d.pathless == d.failures && x.need.State:
+		return x.keptNowhere()
 	case d.pathless == d.failures:
 		return x.noCandidate(scheduler.LackAPI)
 	case d.missing == d.failures-d.pathless:

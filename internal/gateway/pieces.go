@@ -7,7 +7,7 @@ import "realms/internal/protocol/openai"
 // gone.
 func (s *stream) long() (done bool) {
 	class, ok := s.state.Head(s.sc.Pending())
-	if s.conv != nil { // an event is converted in one piece
+	if s.conv != nil || s.whole != nil { // an event is converted, or collected, in one piece
 		ok = false
 	}
 	if !s.midEvent && (!ok || class != openai.ClassSubstantive) {

@@ -42,7 +42,7 @@ func (x *exchange) rewrite(a *realm.Attempt) openai.Rewrite {
 	}
 	refused := x.g.learned.refuses(x.snap, a.Channel.ID, fieldStreamOptions)
 	rw.ForceUsage = f.req.Stream && !refused
-	if f.conv != nil && refused {
+	if f.conv != nil && f.op.API == realm.APIChat && refused {
 		rw.Drop = append(rw.Drop[:len(rw.Drop):len(rw.Drop)], fieldStreamOptions) // the conversion has put it there
 	}
 	if x.model != nil && x.model.Compat != nil {

@@ -128,11 +128,13 @@ func (s *stream) event(ev sse.Event) (f *upstream.Failure, done bool) {
 			return nil, false
 		}
 	case openai.ClassSubstantive:
-		s.produced()
+		if s.conv == nil {
+			s.produced()
+		}
 	case openai.ClassComment, openai.ClassHeld:
 	}
 	if s.conv != nil {
-		return s.convert(ev)
+		return s.convert(ev, v.Class == openai.ClassSubstantive)
 	}
 	s.add(ev)
 	return nil, false

@@ -90,13 +90,24 @@ type Outcome struct {
 	Told bool
 	// Field is the one that NextWithoutField takes away.
 	Field string
-	// Light: counts less than a failure (CauseEmpty).
+	// Light: counts less than a failure (CauseEmpty), or is no word against the
+	// credential, which is left alone for Wait (CauseAuth).
 	Light bool
 	// Final: the upstream says that the account is closed or the key revoked; no
 	// second word is needed to take the credential out of use.
 	Final bool
+	// Version is CodexIdentity.Version of what was shown, where that was one.
+	Version int64
 	// Err explains, for the log; the credential's secret is scrubbed from it.
 	Err error
+}
+
+// Reason is why in the words of whoever said it, else the cause.
+func (o *Outcome) Reason() string {
+	if o.Err != nil {
+		return o.Err.Error()
+	}
+	return string(o.Cause)
 }
 
 // Ends tells whether its credential is not asked again, for one reason or another.

@@ -20,6 +20,9 @@ func (p *Plan) spentAccounts(route *realm.Route, now time.Time) {
 	for _, ch := range route.Accounts {
 		for _, ep := range ch.Endpoints {
 			for _, cr := range ep.Credentials {
+				if !cr.Usable() {
+					continue
+				}
 				until := p.s.planSpent(cr.ID, p.need.Model, now)
 				if !until.IsZero() && (p.spentUntil.IsZero() || until.Before(p.spentUntil)) {
 					p.spentUntil = until
@@ -37,7 +40,7 @@ func (s *Scheduler) planSpent(credential realm.ID, model string, now time.Time) 
 		{scope: realm.ScopeCredentialModel, id: credential, name: model},
 	} {
 		m, ok := s.marks.get(k)
-		if ok && m.cause == realm.CauseRateLimited && m.told.Sub(m.set) >= planWait && m.told.After(until) {
+		if ok && m.plan && m.told.After(until) {
 			until = m.told
 		}
 	}
@@ -58,7 +61,7 @@ func (s *Scheduler) PlanSpent(credential realm.ID, until, now time.Time) {
 	}
 	m := s.mark(markKey{scope: realm.ScopeCredential, id: credential}, owner)
 	if until.After(m.told) {
-		m.told, m.cause, m.set = until, realm.CauseRateLimited, now
+		m.told, m.cause, m.plan, m.set = until, realm.CauseRateLimited, true, now
 		m.trouble()
 	}
 }

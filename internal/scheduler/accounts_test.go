@@ -76,6 +76,28 @@ func TestAModelsOwnAllowanceIsWaitedForToo(t *testing.T) {
 	r.idle()
 }
 
+// However little is left of it: a restart is no reason to take another account.
+func TestAPlansLastMinutesAreWaitedForToo(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9), account(2, "second", 5))
+	r.begin(ownNeed()).Close(r.now) // the snapshot is adopted
+	r.s.PlanSpent(10000, r.now.Add(8*time.Minute), r.now)
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "none")
+	r.pass(9 * time.Minute)
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "own1")
+	r.idle()
+}
+
+// An account that the operator has taken out of use keeps none of his others away.
+func TestADisabledAccountIsNobodysPlan(t *testing.T) {
+	r := newRigWith(t, policy, first, account(1, "own", 9), account(2, "second", 5))
+	r.got(r.ask(ownNeed(), planLimit(5*time.Hour)), "own1")
+	disabled := account(1, "own", 9)
+	disabled.Endpoints[0].Credentials[0].Enabled = false
+	r.snap = realm.NewSnapshot(r.snap.Version+1, nil, []*realm.Model{{Name: "m", Enabled: true}}, []*realm.Channel{disabled, account(2, "second", 5)})
+	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "second1")
+	r.idle()
+}
+
 // A limit of requests a minute is no plan's: it says nothing of other accounts.
 func TestAShortLimitIsNoPlans(t *testing.T) {
 	r := newRigWith(t, policy, first, account(1, "own", 9), account(2, "second", 5))

@@ -23,13 +23,20 @@ func (p *Plan) choose(now time.Time) Step {
 	switch {
 	case c.ok():
 		step := p.ask(c, now)
-		p.static = p.static || static && step.Kind == StepAttempt
+		p.cautious(static && step.Kind == StepAttempt)
 		return step
 	case found.full+found.fullOpen > 0 && p.mayQueue():
 		return p.enqueue(&found, now)
 	default:
 		return p.later(&found, now)
 	}
+}
+
+// cautious notes whether the present attempt is on an open one because nothing else
+// was left.
+func (p *Plan) cautious(static bool) {
+	p.caution = static
+	p.static = p.static || static
 }
 
 // pick finds what may be asked now. What nothing speaks against comes first, in the

@@ -63,6 +63,8 @@ func TestWhatAFailureMeans(t *testing.T) {
 	const forever = 100 * 365 * 24 * time.Hour
 	final := refusal
 	final.Final = true
+	unrenewed := refusal
+	unrenewed.Light, unrenewed.Wait = true, 7*time.Second
 	quotaTold := quota
 	quotaTold.Told, quotaTold.Wait = true, 3*time.Hour
 	a1, ep, all := []string{"a1"}, []string{"a1", "a2"}, []string{"a1", "a2", "a3"}
@@ -79,6 +81,7 @@ func TestWhatAFailureMeans(t *testing.T) {
 		{"connection refused, four times", connect, 4, nil, nil, nil, 0},
 		{"no header in time", timeout, 5, ep, ep, ep, 9 * time.Second},
 		{"401", refusal, 1, a1, a1, a1, time.Minute},
+		{"401 that may pass", unrenewed, 3, a1, a1, a1, 7 * time.Second},
 		{"401 of a closed account", final, 1, a1, a1, a1, forever},
 		{"403 as a page", firewall, 1, ep, ep, ep, time.Minute},
 		{"any other 403", forbidden, 1, a1, nil, a1, 10 * time.Minute},

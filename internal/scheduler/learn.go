@@ -133,6 +133,10 @@ func (p *Plan) blame(o *realm.Outcome, now time.Time) {
 		}
 		s.tell(k, m, now, d, o.Cause)
 	case realm.CauseAuth:
+		if o.Light { // it may be taken again: what refused it is another's absence
+			s.tell(k, m, now, o.Wait, o.Cause)
+			break
+		}
 		p.refuse(k, m, o, now)
 	case realm.CauseForbidden:
 		s.tell(k, m, now, forbiddenTime, o.Cause)
@@ -171,15 +175,8 @@ func (p *Plan) refuse(k markKey, m *mark, o *realm.Outcome, now time.Time) {
 	}
 	m.forever = true
 	if p.s.o.OutOfUse != nil {
-		p.s.o.OutOfUse(p.now.credential.cr, reason(o))
+		p.s.o.OutOfUse(p.now.credential.cr, *o)
 	}
-}
-
-func reason(o *realm.Outcome) string {
-	if o.Err != nil {
-		return o.Err.Error()
-	}
-	return string(o.Cause)
 }
 
 // fail counts against a breaker.
@@ -236,7 +233,7 @@ func served(o *realm.Outcome) bool {
 
 // note counts the attempt for operators.
 func (p *Plan) note(o *realm.Outcome, firstByte time.Duration, now time.Time) {
-	ok := o.Cause == realm.CauseOK || o.Light
+	ok := o.Cause == realm.CauseOK || o.Cause == realm.CauseEmpty
 	if !ok && o.Scope == realm.ScopeNone {
 		return // it says nothing of the upstream
 	}

@@ -42,6 +42,7 @@ type mark struct {
 	forever bool      // until it changes or is mended
 	shared  bool      // another process was told: it has no strikes here
 	cause   realm.Cause
+	plan    bool      // told by a plan's allowance, and not by a limit of requests a minute
 	set     time.Time // when told was
 	print   uint32    // of what was told, when it was
 	strikes int       // 429s or quotas in a row that named no time
@@ -217,6 +218,7 @@ func (s *Scheduler) forgetMark(m *mark) {
 // tell notes the upstream's word that it must not be asked for a time.
 func (s *Scheduler) tell(k markKey, m *mark, now time.Time, d time.Duration, cause realm.Cause) {
 	until := now.Add(max(d, leastTold))
+	m.plan = cause == realm.CauseRateLimited && d >= planWait || m.plan && now.Before(m.told)
 	m.set, m.shared = now, false
 	if until.After(m.told) {
 		m.told, m.cause = until, cause

@@ -87,6 +87,7 @@ type Plan struct {
 	spareAt   time.Time // not asked before
 	spareUsed bool
 	static    bool // an open one was asked because nothing else was left
+	caution   bool // the present attempt is that one
 
 	home    realm.ID // the session's credential, whatever model is asked for
 	bound   realm.ID // the session's credential for this model; 0: none
@@ -142,7 +143,7 @@ func (s *Scheduler) Begin(p *Plan, snap *realm.Snapshot, need Need, now time.Tim
 		p.bound = s.boundTo(p.need.Session, now)
 	}
 	if need.Hard && need.Credential == 0 {
-		p.need.Credential = cmp.Or(p.bound, p.home)
+		p.need.Credential = p.author(cmp.Or(p.bound, p.home))
 	}
 }
 

@@ -107,7 +107,7 @@ func (p *Plan) serve(w *waiter, now time.Time) bool {
 	if !c.ok() {
 		return false
 	}
-	p.static = p.static || static
+	p.cautious(static)
 	p.retry = p.number > 0
 	p.take(c, now)
 	p.unlist(w)

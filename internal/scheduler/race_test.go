@@ -40,7 +40,7 @@ func TestEverythingAtOnce(t *testing.T) {
 		Rand: rand.IntN, Policy: pol,
 		Tell:     func(c realm.Cooldown) { word.Store(&c) },
 		Bind:     func(realm.RouteKey, realm.ID, bool) { notes.Add(1) },
-		OutOfUse: func(*realm.Credential, string) { notes.Add(1) },
+		OutOfUse: func(*realm.Credential, realm.Outcome) { notes.Add(1) },
 		Note:     func(Event) { notes.Add(1) },
 	})
 	var snap atomic.Pointer[realm.Snapshot]

@@ -37,7 +37,7 @@ func newRigWith(t *testing.T, pol Policy, random func(int) int, channels ...*rea
 		Rand: random, Policy: pol,
 		Tell:     func(c realm.Cooldown) { r.told = append(r.told, c) },
 		Bind:     func(_ realm.RouteKey, id realm.ID, _ bool) { r.bound = append(r.bound, id) },
-		OutOfUse: func(cr *realm.Credential, reason string) { r.out = append(r.out, cr.Name+": "+reason) },
+		OutOfUse: func(cr *realm.Credential, o realm.Outcome) { r.out = append(r.out, cr.Name+": "+o.Reason()) },
 		Note:     func(e Event) { r.events = append(r.events, e) },
 	})
 	return r

@@ -24,8 +24,8 @@ type Options struct {
 	// Bind hears that a session belongs to a credential from now on, or still;
 	// moved: it was another's.
 	Bind func(key realm.RouteKey, credential realm.ID, moved bool)
-	// OutOfUse hears that a credential is refused for good.
-	OutOfUse func(cr *realm.Credential, reason string)
+	// OutOfUse hears that a credential is refused for good, and by what outcome.
+	OutOfUse func(cr *realm.Credential, o realm.Outcome)
 	// Note hears of changes of health, for the log.
 	Note func(Event)
 }

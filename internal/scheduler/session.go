@@ -36,6 +36,16 @@ func (p *Plan) offers(credential realm.ID, now time.Time) bool {
 	})
 }
 
+// author is the credential if it can have made what no other account can read: one
+// that speaks the request's own API. No conversion carries such a thing.
+func (p *Plan) author(credential realm.ID) realm.ID {
+	at, ok := p.board.credentials[credential]
+	if ok && !at.channel.ch.APIs.Has(p.need.API) {
+		return 0
+	}
+	return credential
+}
+
 // Unbound is the name under which other processes may know a request's session,
 // and whether nothing is known of it here.
 func (s *Scheduler) Unbound(snap *realm.Snapshot, need *Need, now time.Time) (realm.RouteKey, bool) {

@@ -619,7 +619,7 @@ func (sim *simulation) note(e Event) {
 }
 
 // outOfUse is the catalogue and then the operator, half an hour later.
-func (sim *simulation) outOfUse(cr *realm.Credential, _ string) {
+func (sim *simulation) outOfUse(cr *realm.Credential, _ realm.Outcome) {
 	now := time.Now()
 	if now.Before(sim.outUntil[cr.ID]) {
 		sim.problem("%s is put out of use twice", cr.Name)

@@ -79,6 +79,8 @@ func (p *Plan) Withdraw(now time.Time) {
 		return
 	}
 	p.number--
+	p.static = p.static && !p.caution
+	p.yielded = p.yielded || p.bound == p.now.credential.cr.ID // it cannot serve the session like this
 	for i := range p.taken {
 		if p.taken[i].channel == p.now.channel.ch.ID {
 			p.taken[i].count--

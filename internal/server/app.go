@@ -211,24 +211,24 @@ func (a *App) load(ctx context.Context) error {
 	return a.recallPlans(ctx)
 }
 
+// reload reads everything anew. One part that cannot be read keeps no other from
+// hearing what has changed: least of all that a token was revoked.
 func (a *App) reload(ctx context.Context) error {
 	defer a.published()
-	for _, load := range []func(context.Context) error{a.Settings.Load, a.Catalog.Load, a.Accounts.Load, a.Codex.Load} {
-		if err := load(ctx); err != nil {
-			return err
-		}
+	var errs []error
+	for _, load := range []func(context.Context) error{a.Settings.Load, a.Accounts.Load, a.Catalog.Load, a.Codex.Load} {
+		errs = append(errs, load(ctx))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func (a *App) applyChanges(ctx context.Context, changes []store.Change) error {
 	defer a.published()
-	for _, apply := range []func(context.Context, []store.Change) error{a.Settings.Apply, a.Catalog.Apply, a.Accounts.Apply, a.Codex.Apply} {
-		if err := apply(ctx, changes); err != nil {
-			return err
-		}
+	var errs []error
+	for _, apply := range []func(context.Context, []store.Change) error{a.Settings.Apply, a.Accounts.Apply, a.Catalog.Apply, a.Codex.Apply} {
+		errs = append(errs, apply(ctx, changes))
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // published tells the pieces that remember something of the catalogue's parts which

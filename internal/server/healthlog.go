@@ -26,7 +26,7 @@ type healthLog struct {
 type refusal struct {
 	credential *realm.Credential
 	reason     string
-	at         time.Time
+	version    int64 // of the account's identity that was refused
 }
 
 func newHealthLog(a *App) *healthLog {
@@ -51,9 +51,9 @@ func (h *healthLog) note(e scheduler.Event) {
 
 // outOfUse takes down a credential that is refused for good. If there is no room
 // the scheduler keeps it out of use in memory all the same.
-func (h *healthLog) outOfUse(cr *realm.Credential, reason string) {
+func (h *healthLog) outOfUse(cr *realm.Credential, o realm.Outcome) {
 	select {
-	case h.refused <- refusal{cr, reason, time.Now()}:
+	case h.refused <- refusal{cr, o.Reason(), o.Version}:
 	default:
 		h.dropped.Inc()
 	}
@@ -113,6 +113,9 @@ func (h *healthLog) store(ctx context.Context, r refusal) {
 		return
 	}
 	h.app.changed()
+	if r.credential.Endpoint.Channel.Type == realm.CodexOAuth {
+		return // who keeps the accounts has said so
+	}
 	h.app.Log.Warn("credential out of use until it is mended: give it a new key, or `realms channel mend`",
 		"channel", ch, "credential", r.credential.Name, "reason", r.reason)
 }
@@ -121,7 +124,7 @@ func (h *healthLog) store(ctx context.Context, r refusal) {
 // may have been renewed meanwhile, as a key may have been changed.
 func (h *healthLog) putOut(ctx context.Context, r refusal) error {
 	if r.credential.Endpoint.Channel.Type == realm.CodexOAuth {
-		return h.app.Codex.Refused(ctx, r.credential, r.reason, r.at)
+		return h.app.Codex.Refused(ctx, r.credential, r.reason, r.version)
 	}
 	return h.app.Catalog.CredentialOutOfUse(ctx, r.credential, r.reason)
 }

@@ -72,7 +72,7 @@ func seal(ctx context.Context, cfg config.Config, st *store.Store, log *slog.Log
 	case err != nil:
 		return err
 	case state.Clear:
-		done, err := st.Seal(ctx, sealer)
+		done, err := st.SealClear(ctx, sealer)
 		if err != nil {
 			return err
 		}

@@ -38,4 +38,7 @@ type Stream interface {
 	End(dst []byte) ([]byte, error)
 	// Point is how far the client's stream has come.
 	Point() openai.Point
+	// Spoke tells whether the client has been given output, and not only its beginning:
+	// much that an upstream does has no place in the other dialect.
+	Spoke() bool
 }

@@ -25,12 +25,8 @@ func (c *responsesClient) Answer(dst, answer []byte) ([]byte, error) {
 	}
 	s := responseStream{c: c, quiet: true, whole: true}
 	s.chunk(nil, &doc)
-	if e, failed := badFinish[s.finish]; failed {
-		return dst, &e
-	}
-	if s.ended {
-		e := openai.UpstreamError{Message: "The model's upstream failed while it was answering."}
-		return dst, &e
+	if s.told != nil {
+		return dst, s.told
 	}
 	if _, err := s.End(nil); err != nil {
 		return dst, err

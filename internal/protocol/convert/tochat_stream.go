@@ -22,9 +22,10 @@ type responseStream struct {
 	base         string // of all ids
 	model        []byte
 	created      int64
-	tier         []byte // raw
-	usage        []byte // raw, the last seen
-	finish       string // finish_reason
+	tier         []byte                // raw
+	usage        []byte                // raw, the last seen
+	finish       string                // finish_reason
+	told         *openai.UpstreamError // a failure; nothing comes after it
 	sequence     int64
 
 	items []*outputItem
@@ -50,9 +51,13 @@ func (s *responseStream) Point() openai.Point {
 	return p
 }
 
+// Spoke tells whether an item of output has begun.
+func (s *responseStream) Spoke() bool { return len(s.items) > 0 }
+
 var endOfChat = []byte("[DONE]")
 
-// Event converts a chunk.
+// Event converts a chunk. What tells of a failure is an error, and leaves nothing
+// behind: how a stream ends that has failed is not for a conversion to say.
 func (s *responseStream) Event(dst, kind, data []byte) ([]byte, error) {
 	data = bytes.TrimSpace(data)
 	if s.ended || len(data) == 0 {
@@ -72,9 +77,17 @@ func (s *responseStream) Event(dst, kind, data []byte) ([]byte, error) {
 	problem, _ := doc.Get("error")
 	object, _ := doc.Get("object")
 	if string(kind) == "error" || !rawjson.IsEmpty(problem) || rawjson.Equal(object, "error") {
-		return s.fail(s.begin(dst, &doc), openai.ParseError(data)), nil
+		s.fail(openai.ParseError(data))
+		return dst, s.told
 	}
-	return s.chunk(dst, &doc), nil
+	from, begun := len(dst), s.begun
+	if dst = s.chunk(dst, &doc); s.told == nil {
+		return dst, nil
+	}
+	if !begun {
+		s.begun, s.sequence = false, 0
+	}
+	return dst[:from], s.told
 }
 
 // End ends the response if it has not ended.
@@ -82,10 +95,11 @@ func (s *responseStream) End(dst []byte) ([]byte, error) {
 	if s.ended {
 		return dst, nil
 	}
-	dst = s.begin(dst, &rawjson.Doc{})
 	if e, failed := badFinish[s.finish]; failed {
-		return s.fail(dst, e), nil
+		s.fail(e)
+		return dst, s.told
 	}
+	dst = s.begin(dst, &rawjson.Doc{})
 	s.ended = true
 	status := s.status()
 	dst = s.closeOpen(dst)
@@ -124,31 +138,12 @@ var badFinish = map[string]openai.UpstreamError{
 	"insufficient_system_resource": {Message: "The model's upstream ran out of resources while it was answering.", Code: "server_is_overloaded"},
 }
 
-// shownCodes are the codes of failures that clients know what to do with. Others,
-// which may tell of the operator's account, are not shown.
-var shownCodes = map[string]bool{
-	"server_error": true, "rate_limit_exceeded": true, "invalid_prompt": true,
-	"context_length_exceeded": true, "server_is_overloaded": true,
-}
-
-// fail ends the response as failed.
-func (s *responseStream) fail(dst []byte, e openai.UpstreamError) []byte {
-	s.ended = true
-	code := e.Code
-	switch {
-	case shownCodes[code]:
-	case e.Status == 429:
-		code = "rate_limit_exceeded"
-	default:
-		code = "server_error"
+// fail notes that the upstream has failed.
+func (s *responseStream) fail(e openai.UpstreamError) {
+	if e.Message == "" {
+		e.Message = "The model's upstream failed while it was answering."
 	}
-	message := e.Message
-	if message == "" {
-		message = "The model's upstream failed while it was answering."
-	}
-	problem := append([]byte(`{"code":"`+code+`","message":`), rawjson.AppendString(nil, message)...)
-	dst = s.head(dst, "response.failed", nil)
-	return s.tail(s.response(dst, "failed", string(problem)+"}"))
+	s.ended, s.told = true, &e
 }
 
 // chunk converts a chunk that is no error.
@@ -198,7 +193,8 @@ func (s *responseStream) noteUsage(raw []byte) {
 func (s *responseStream) readChoice(dst []byte, choice *rawjson.Doc, from int) []byte {
 	get := func(key string) []byte { raw, _ := choice.Get(key); return raw }
 	if problem := get("error"); !rawjson.IsEmpty(problem) {
-		return s.fail(dst, openai.ParseError(choice.Body))
+		s.fail(openai.ParseError(choice.Body))
+		return dst
 	}
 	s.noteUsage(get("usage")) // Moonshot's place for it
 	f := choice.Field("delta")

@@ -18,6 +18,7 @@ type chatStream struct {
 
 	head  []byte // of a chunk, up to its choices; empty before the first event
 	ended bool
+	spoke bool // there was more than the role
 	items []streamItem
 	calls int // announced to the client
 	// reasoned: reasoning went out, so that another part of it begins a paragraph.
@@ -36,6 +37,9 @@ func (c *chatClient) Stream() Stream { return &chatStream{c: c} }
 func (s *chatStream) Point() openai.Point {
 	return openai.Point{Kind: openai.StreamChat, Sequence: -1}
 }
+
+// Spoke tells whether there was more than the role.
+func (s *chatStream) Spoke() bool { return s.spoke }
 
 var (
 	chunkTail  = []byte(`},"logprobs":null,"finish_reason":null}]}` + "\n\n")
@@ -63,14 +67,18 @@ func (s *chatStream) Event(dst, kind, data []byte) ([]byte, error) {
 	}
 	from := len(dst)
 	if s.head == nil && !idle(kind) {
-		dst, err = s.convert(s.begin(dst, &event), kind, &event)
+		dst = s.begin(dst, &event)
+		role := len(dst)
+		dst, err = s.convert(dst, kind, &event)
 		if err != nil {
 			s.head = nil
 			return dst[:from], err
 		}
+		s.spoke = len(dst) > role
 		return dst, nil
 	}
 	dst, err = s.convert(dst, kind, &event)
+	s.spoke = s.spoke || len(dst) > from
 	if s.textAt >= 0 && bytes.HasSuffix(inside(typ), []byte(".delta")) {
 		s.castMold(&event, dst, from)
 	}
