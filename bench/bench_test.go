@@ -24,8 +24,10 @@ func TestClientReadsAnswers(t *testing.T) {
 			_, _ = w.Write([]byte(long))
 		}, ""},
 		{"chunked", modelSmall, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte(long)) }, ""},
-		{"stream", modelStream, (&fakeUpstream{events: streamBytes()}).ServeHTTP, ""},
-		{"stream without its end", modelStream, func(w http.ResponseWriter, _ *http.Request) { send(w, []byte("data: {}\n\n")) }, "without [DONE]"},
+		{"stream", modelStream, newUpstream().ServeHTTP, ""},
+		{"stream of responses", modelResponses, newUpstream().ServeHTTP, ""},
+		{"stream of responses without its end", modelResponses, func(w http.ResponseWriter, _ *http.Request) { send(w, []byte("data: {}\n\n")) }, "without \"event: response.completed"},
+		{"stream without its end", modelStream, func(w http.ResponseWriter, _ *http.Request) { send(w, []byte("data: {}\n\n")) }, "without \"data: [DONE]"},
 		{"stream that is cut", modelStream, func(w http.ResponseWriter, _ *http.Request) {
 			send(w, []byte("data: {}\n\n"))
 			panic(http.ErrAbortHandler)

@@ -15,11 +15,18 @@ import (
 
 // request is a whole HTTP/1.1 request, ready to be written.
 type request struct {
-	bytes  []byte
-	stream bool // the answer must end with [DONE]
+	bytes []byte
+	end   []byte // what the answer must have at its end; nil: nothing
 }
 
-// newRequest builds a chat completion. pad is the prompt's size in bytes.
+// The ends of a stream.
+var (
+	chatEnd      = []byte("data: [DONE]\n\n")
+	responsesEnd = []byte("event: response.completed\n")
+)
+
+// newRequest builds a chat completion, or what its model says. pad is the prompt's
+// size in bytes.
 func newRequest(model, token string, pad int) request {
 	stream := model != modelSmall
 	options := ""
@@ -28,11 +35,22 @@ func newRequest(model, token string, pad int) request {
 	}
 	// The prompt is plain text with a line break escaped now and then, as text has.
 	prompt := strings.Repeat(`The quick brown fox jumps over the lazy dog; 0123456789 and so on.\n`, pad/67+1)
+	if model == modelResponses || model == modelOverChat {
+		return newPost("/v1/responses", token, responsesEnd, fmt.Sprintf(
+			`{"model":%q,"stream":true,"instructions":"You are helpful.","input":[{"role":"user","content":"%s"}],"temperature":0.2}`, model, prompt))
+	}
 	body := fmt.Sprintf(`{"model":%q,%s"messages":[{"role":"system","content":"You are helpful."},{"role":"user","content":"%s"}],"temperature":0.2}`,
 		model, options, prompt)
-	head := "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: realms-bench\r\nAccept: application/json\r\n" +
+	if !stream {
+		return newPost("/v1/chat/completions", token, nil, body)
+	}
+	return newPost("/v1/chat/completions", token, chatEnd, body)
+}
+
+func newPost(path, token string, end []byte, body string) request {
+	head := "POST " + path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: realms-bench\r\nAccept: application/json\r\n" +
 		"Content-Type: application/json\r\nAuthorization: Bearer " + token + "\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
-	return request{bytes: []byte(head + body), stream: stream}
+	return request{bytes: []byte(head + body), end: end}
 }
 
 // client is one keep-alive connection. It reads just enough HTTP/1.1 to be
@@ -41,6 +59,8 @@ type client struct {
 	conn net.Conn
 	r    *bufio.Reader
 	tail []byte // the last bytes of the body
+	end  []byte // that is looked for
+	seen bool   // it was there
 }
 
 func dial(ctx context.Context, addr string) (*client, error) {
@@ -66,14 +86,15 @@ func (c *client) do(q request) (first, whole time.Duration, err error) {
 	if length >= 0 {
 		_, err = c.r.Discard(length)
 	} else {
+		c.end, c.seen = q.end, false
 		err = c.chunks()
 	}
 	if err != nil {
 		return 0, 0, fmt.Errorf("read the body: %w", err)
 	}
 	whole = time.Since(start)
-	if q.stream && !bytes.HasSuffix(c.tail, []byte("data: [DONE]\n\n")) {
-		return 0, 0, fmt.Errorf("the stream ended without [DONE]: %q", c.tail)
+	if q.end != nil && !c.seen {
+		return 0, 0, fmt.Errorf("the stream ended without %q: %q", q.end, c.tail)
 	}
 	return first, whole, nil
 }
@@ -153,9 +174,12 @@ func (c *client) chunks() error {
 	}
 }
 
-// keep remembers the last 32 bytes of the body.
+// keep remembers the last 32 bytes of the body, and whether its end was there.
 func (c *client) keep(part []byte) {
-	const n = 32
+	const n = 32 // no end is longer
+	if c.end != nil && !c.seen {
+		c.seen = bytes.Contains(part, c.end) || bytes.Contains(append(c.tail, part[:min(len(part), n)]...), c.end)
+	}
 	c.tail = append(c.tail, part[max(0, len(part)-n):]...)
 	if len(c.tail) > n {
 		c.tail = append(c.tail[:0], c.tail[len(c.tail)-n:]...)

@@ -16,6 +16,12 @@ type scenario struct {
 	count   int // requests in a run at -scale 1
 }
 
+// converted tells whether nothing but Realms can serve the scenario.
+func (s scenario) converted() bool { return s.model == modelOverChat || s.model == modelOverResponses }
+
+// runs tells whether a target is part of the scenario.
+func (s scenario) runs(t *target) bool { return !s.converted() || t.token != "" }
+
 // scenarios are what a run of load is made of. The counts give a gateway about
 // half a second of CPU time at 32 clients.
 var scenarios = []scenario{
@@ -24,6 +30,9 @@ var scenarios = []scenario{
 	{"stream of 50 events", modelStream, 100, 1, 500},
 	{"stream of 50 events", modelStream, 100, 32, 3200},
 	{"stream of 50 events, 2 ms apart", modelPaced, 100, 32, 640},
+	{"stream of 50 deltas of Responses", modelResponses, 100, 32, 3200},
+	{"Responses over a chat upstream", modelOverChat, 100, 32, 3200},
+	{"chat over a Responses upstream", modelOverResponses, 100, 32, 3200},
 	{"200 KiB prompt", modelSmall, 200 << 10, 1, 400},
 	{"200 KiB prompt", modelSmall, 200 << 10, 32, 2400},
 }
@@ -145,6 +154,9 @@ func (r *rig) round(ctx context.Context, o options, round int, res *results) err
 	for i, s := range scenarios {
 		for j := range r.targets {
 			t := r.targets[(round+j)%len(r.targets)]
+			if !s.runs(t) {
+				continue
+			}
 			ob, err := t.observe(ctx, s, max(s.clients, int(float64(s.count)*o.scale)))
 			if err != nil {
 				return fmt.Errorf("%s, %s at %d clients: %w", t.name, s.name, s.clients, err)

@@ -13,8 +13,8 @@ import (
 	_ "modernc.org/sqlite" // the driver
 )
 
-// declaration is what `realms apply` is given: one channel to the fake
-// upstream, which speaks for every model of the benchmark.
+// declaration is what `realms apply` is given: channels to the fake upstream, which
+// speaks for every model of the benchmark; two of them in one dialect alone.
 const declaration = `groups:
   - {name: default, multiplier: 1.0}
 channels:
@@ -22,10 +22,28 @@ channels:
     type: openai_compatible
     groups: [default]
     endpoints:
-      - base_url: %s/v1
+      - base_url: %[1]s/v1
         credentials:
           - {name: main, api_key: bench}
-    models: [%s, %s, %s, %s]
+    models: [%[2]s, %[3]s, %[4]s, %[5]s, %[6]s]
+  - name: bench-chat
+    type: openai_compatible
+    groups: [default]
+    apis: [chat]
+    endpoints:
+      - base_url: %[1]s/v1
+        credentials:
+          - {name: main, api_key: bench}
+    models: [%[7]s]
+  - name: bench-responses
+    type: openai_compatible
+    groups: [default]
+    apis: [responses]
+    endpoints:
+      - base_url: %[1]s/v1
+        credentials:
+          - {name: main, api_key: bench}
+    models: [%[8]s]
 users:
   - {name: bench, role: user, groups: [default]}
 `
@@ -62,7 +80,7 @@ func (r *rig) realms(ctx context.Context, binary, name string) (*target, error) 
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
 	file := filepath.Join(dir, "declaration.yaml")
-	text := fmt.Sprintf(declaration, r.url, modelSmall, modelStream, modelPaced, modelIdle)
+	text := fmt.Sprintf(declaration, r.url, modelSmall, modelStream, modelPaced, modelIdle, modelResponses, modelOverChat, modelOverResponses)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		return nil, fmt.Errorf("write the declaration: %w", err)
 	}

@@ -30,7 +30,7 @@ func (r report) markdown(ctx context.Context) string {
 	b.WriteString("| scenario | clients | gateway | CPU per request | × bare (lowest – highest round) | requests/s | peak RSS | × bare |\n|---|---|---|---|---|---|---|---|\n")
 	for i, s := range scenarios {
 		for _, t := range r.rig.targets {
-			if t.launch != nil {
+			if t.launch != nil && s.runs(t) {
 				b.WriteString(r.costLine(i, s, t.name))
 			}
 		}
@@ -40,9 +40,12 @@ func (r report) markdown(ctx context.Context) string {
 	b.WriteString("| scenario | clients | gateway | p50 | p99 | first p50 | first p99 |\n|---|---|---|---|---|---|---|\n")
 	for i, s := range scenarios {
 		for _, t := range r.rig.targets {
-			b.WriteString(r.latencyLine(i, s, t.name))
+			if s.runs(t) {
+				b.WriteString(r.latencyLine(i, s, t.name))
+			}
 		}
 	}
+	b.WriteString(r.conversions())
 	b.WriteString(r.lifeTable())
 	b.WriteString(r.rows(ctx))
 	return b.String()
@@ -84,6 +87,31 @@ func (r report) latencyCell(i int, name string, get func(observation) time.Durat
 		return middle(values)
 	}
 	return fmt.Sprintf("%+.0f µs (× %s)", added(name)/1e3, ratioOf(added(name), added(yardstick)))
+}
+
+// conversions reports what converting a stream costs over passing one through, for
+// the same client and for the same upstream.
+func (r report) conversions() string {
+	byModel := map[string][]observation{}
+	for i, s := range scenarios {
+		if s.clients == 32 {
+			byModel[s.model] = r.results.loads[i]["realms"]
+		}
+	}
+	cpu := func(o observation) float64 { return float64(o.cpu) }
+	var b strings.Builder
+	for _, d := range []struct{ name, model, client, upstream string }{
+		{"a Responses client, a chat upstream", modelOverChat, modelResponses, modelStream},
+		{"a chat client, a Responses upstream", modelOverResponses, modelStream, modelResponses},
+	} {
+		if len(byModel[d.model]) > 0 {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", d.name, ratio(byModel[d.model], byModel[d.client], cpu), ratio(byModel[d.model], byModel[d.upstream], cpu))
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "\n## Converting a stream\n\nRealms' CPU time for a stream of 50 deltas that it converts, at 32 clients, to what it takes to pass one through: one of the client's dialect, and one of the upstream's.\n\n| | × the client's own | × the upstream's own |\n|---|---|---|\n" + b.String()
 }
 
 // lifeTable reports fresh processes.

@@ -178,7 +178,9 @@ func (p *provider) kept() (secrets []string) {
 	defer func() { p.ts.Check(s.Close()) }()
 	accounts, err := s.Read().CodexAccounts.List(ctx)
 	p.ts.Check(err)
-	for _, a := range accounts {
+	for _, shown := range accounts {
+		a, err := s.Read().CodexAccounts.Get(ctx, shown.Credential)
+		p.ts.Check(err)
 		secrets = append(secrets, a.Tokens.ID.Reveal(), a.Tokens.Access.Reveal(), a.Tokens.Refresh.Reveal())
 	}
 	return secrets

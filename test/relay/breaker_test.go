@@ -275,7 +275,7 @@ func TestFailuresAreVisible(t *testing.T) {
 		{"a client's fault", contextLength, 8, "", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := w.scene(t, failing(tt.fault), good)
+			s := w.scene(t, leg{script: testkit.Always(tt.fault), apis: chatAlone}, good)
 			for range tt.times {
 				s.ask(t, chatWhole)
 			}

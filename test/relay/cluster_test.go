@@ -108,7 +108,7 @@ func TestToldTimesAreShared(t *testing.T) {
 func TestMendingIsShared(t *testing.T) {
 	t.Parallel()
 	f := shared(t, redistest.URL(t), 2)
-	s := f.scene(t, failing(noPath), good)
+	s := f.scene(t, leg{script: testkit.Always(noPath), apis: chatAlone}, good)
 	other := s.through(f.worlds[1])
 	s.serves(t, chatWhole)
 	s.holds(t, 0, "a told api_missing chat")

@@ -16,7 +16,11 @@ func draining(ch *catalog.ChannelSpec) { ch.Settings.OnDisconnect = realm.Discon
 // usage that the upstream counts.
 func TestADrainingChannelReadsOnForTheUsage(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, aDrainingChannelReadsOn)
+}
+
+func aDrainingChannelReadsOn(t *testing.T, w *world) {
+	t.Helper()
 	paced := testkit.All(testkit.Deltas(20), testkit.Pace(20*time.Millisecond))
 	for _, f := range []form{chatEvents, respEvents} {
 		t.Run(f.name, func(t *testing.T) {

@@ -165,11 +165,15 @@ func nothing(f form) testkit.Fault {
 // has nothing better it goes out as it came.
 func TestEmptyAnswers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, emptyAnswers)
+}
+
+func emptyAnswers(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, f := range forms {
-		empty := nothing(f)
-		if f == chatEvents {
+		empty := nothing(w.heard(f))
+		if w.heard(f) == chatEvents {
 			empty = testkit.Events(
 				"data: {\"id\":\"e\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n",
 				"data: {\"id\":\"e\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
@@ -186,9 +190,9 @@ func TestEmptyAnswers(t *testing.T) {
 		first := func(s *scene) func(t *testing.T, a *answer, rec realm.RequestRecord) {
 			return func(t *testing.T, a *answer, rec realm.RequestRecord) {
 				s.mu.Lock()
-				sent := relayed(s.said[s.ups[0].Requests()[0]])
+				sent := s.said[s.ups[0].Requests()[0]]
 				s.mu.Unlock()
-				sameText(t, "body", sent, a.body)
+				w.same(t, "body", f, sent, a.body)
 				if rec.Usage.Input != 3 || rec.Credential != rec.Tries[0].Credential {
 					t.Errorf("row: %+v", rec)
 				}
@@ -208,7 +212,7 @@ func TestEmptyAnswers(t *testing.T) {
 	many := testkit.All(testkit.Events(strings.Repeat("data: {\"choices\":[{\"index\":0,\"delta\":{}}]}\n\n", 20),
 		"data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n",
 		"data: {\"choices\":[],\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":0,\"total_tokens\":3}}\n\n", "data: [DONE]\n\n"), testkit.InOnePiece())
-	trials = append(trials, trial{name: "many events at once", form: chatEvents, scene: w.scene(t, failing(many), good), want: ok("a1 b1", "empty ok")})
+	trials = append(trials, trial{name: "many events at once", form: w.heard(chatEvents), scene: w.scene(t, failing(many), good), want: ok("a1 b1", "empty ok")})
 	w.run(t, trials)
 }
 

@@ -45,9 +45,13 @@ func unknownModel(asked, causes string) want {
 // never an upstream's trouble with its operator.
 func TestTheAnswerWhenAllAttemptsFailed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *config.Config) {
+	inLayouts(t, func(c *config.Config) {
 		c.Relay.Timeouts.FirstByte, c.Relay.Timeouts.FirstByteWhole = 200*time.Millisecond, 200*time.Millisecond
-	})
+	}, theAnswerWhenAllAttemptsFailed)
+}
+
+func theAnswerWhenAllAttemptsFailed(t *testing.T, w *world) {
+	t.Helper()
 	limited := testkit.RateLimited
 	tests := []struct {
 		name   string
@@ -117,7 +121,7 @@ func TestTheAnswerWhenAllAttemptsFailed(t *testing.T) {
 		for _, f := range forms {
 			var legs []leg
 			for _, fault := range tt.faults {
-				legs = append(legs, failing(fault))
+				legs = append(legs, leg{script: testkit.Always(fault), apis: f.own()})
 			}
 			trials = append(trials, trial{
 				name: tt.name + ", " + f.name, form: f, scene: w.scene(t, legs...), want: tt.want(f),
@@ -139,7 +143,11 @@ func TestTheAnswerWhenAllAttemptsFailed(t *testing.T) {
 // upstream named, if that is short, when nobody else is left.
 func TestAPassingFaultIsTriedOnceMore(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, aPassingFaultIsTriedOnceMore)
+}
+
+func aPassingFaultIsTriedOnceMore(t *testing.T, w *world) {
+	t.Helper()
 	tests := []struct {
 		name, causes string
 		fault        testkit.Fault
@@ -196,7 +204,7 @@ func TestWhatAFailurePutsOutOfQuestion(t *testing.T) {
 				return nil
 			}
 			trials = append(trials, trial{
-				name: tt.name + ", " + f.name, form: f, scene: w.scene(t, leg{script: first, keys: 2}, good), want: ok(tt.asked, tt.causes),
+				name: tt.name + ", " + f.name, form: f, scene: w.scene(t, leg{script: first, keys: 2, apis: f.own()}, good), want: ok(tt.asked, tt.causes),
 			})
 		}
 	}

@@ -36,7 +36,11 @@ var clientFaults = []struct {
 // upstream said it, byte for byte, and nobody else is asked.
 func TestClientFaultsComeBackAsTheyAre(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, clientFaultsComeBackAsTheyAre)
+}
+
+func clientFaultsComeBackAsTheyAre(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, e := range clientFaults {
 		for _, f := range forms {
@@ -63,9 +67,13 @@ func TestClientFaultsComeBackAsTheyAre(t *testing.T) {
 // C-FO-05: all attempts together end when the client's own time is over.
 func TestTheClientsDeadlineHoldsAcrossAttempts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *config.Config) {
+	inLayouts(t, func(c *config.Config) {
 		c.Relay.Timeouts.FirstByte, c.Relay.Timeouts.FirstByteWhole = 400*time.Millisecond, 400*time.Millisecond
-	})
+	}, theClientsDeadlineHoldsAcrossAttempts)
+}
+
+func theClientsDeadlineHoldsAcrossAttempts(t *testing.T, w *world) {
+	t.Helper()
 	const grace = 250 * time.Millisecond
 	hang := failing(testkit.Hang())
 	var trials []trial
@@ -121,7 +129,11 @@ var partings = []struct {
 // C-FO-07: nobody is asked for a client that has gone.
 func TestNoAttemptForAClientThatIsGone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, noAttemptForAClientThatIsGone)
+}
+
+func noAttemptForAClientThatIsGone(t *testing.T, w *world) {
+	t.Helper()
 	type departure struct {
 		form   form
 		scene  *scene

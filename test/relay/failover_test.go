@@ -33,9 +33,11 @@ func TestNoFailoverAfterTheFirstByte(t *testing.T) {
 	t.Parallel()
 	for _, f := range streams {
 		t.Run(f.name, func(t *testing.T) {
-			w := newWorld(t, nil)
-			cutEverywhere(t, w, f, testkit.EndFIN, sparse(1))
-			cutEverywhere(t, w, f, testkit.EndReset, sparse(5))
+			inLayouts(t, nil, func(t *testing.T, w *world) {
+				t.Helper()
+				cutEverywhere(t, w, f, testkit.EndFIN, sparse(1))
+				cutEverywhere(t, w, f, testkit.EndReset, sparse(5))
+			})
 		})
 	}
 }
@@ -49,7 +51,8 @@ func cutEverywhere(t *testing.T, w *world, f form, end testkit.End, step int) {
 		}
 		return alpha
 	}}, failing(beta))
-	whole, other := s.clean(t, f, alpha), relayed(s.clean(t, f, beta))
+	whole, other := s.clean(t, w.heard(f), alpha), s.clean(t, w.heard(f), beta)
+	s.declare(t, f)
 	first := 0 // where the first output ends
 	for _, c := range whole {
 		if first += len(c); bytes.Contains(c, []byte("alpha")) {
@@ -68,7 +71,9 @@ func cutEverywhere(t *testing.T, w *world, f form, end testkit.End, step int) {
 			t.Fatalf("cut at %d: %v, %+v", cut, a.err, a.Response)
 		}
 		rec := w.Record(t, a.Response)
-		if a.body == other {
+		if strings.Contains(a.body, "beta") {
+			w.same(t, fmt.Sprintf("cut at %d", cut), f, other, a.body)
+			w.whole(t, f, a.body)
 			// A reset may throw away what came before it.
 			if cut >= first && end == testkit.EndFIN || rec.Attempts != 2 || rec.Ended != realm.EndedCompleted {
 				t.Errorf("cut at %d of %d (output at %d): the other upstream answered; row: %+v", cut, len(all), first, rec)
@@ -76,8 +81,11 @@ func cutEverywhere(t *testing.T, w *world, f form, end testkit.End, step int) {
 			continue
 		}
 		before, code := streamError(t, f, a.body)
-		complete := relayed([][]byte{all[:bytes.LastIndex(all[:cut], []byte("\n\n"))+2]})
-		if end == testkit.EndFIN && before != complete || !strings.HasPrefix(complete, before) || !strings.Contains(before, "alpha") || code != "upstream_cut" {
+		complete := [][]byte{all[:bytes.LastIndex(all[:cut], []byte("\n\n"))+2]}
+		if w.beginning(t, f, complete, before); end == testkit.EndFIN {
+			w.same(t, fmt.Sprintf("cut at %d", cut), f, complete, before)
+		}
+		if !strings.Contains(before, "alpha") || code != "upstream_cut" {
 			t.Errorf("cut at %d of %d: code %q after %q", cut, len(all), code, before)
 		}
 		if rec.Attempts != 1 || rec.Ended != realm.EndedUpstreamCut || rec.Cause != realm.CauseUpstreamCut {
@@ -121,7 +129,7 @@ type tree struct {
 // what it tells about and no more. All 27 places of the first good one.
 func TestFailoverOverThreeLevels(t *testing.T) {
 	t.Parallel()
-	failoverOverThreeLevels(t, newWorld(t, nil), 1)
+	inLayouts(t, nil, func(t *testing.T, w *world) { t.Helper(); failoverOverThreeLevels(t, w, 1) })
 }
 
 // failoverOverThreeLevels tries every so manieth of the places.
@@ -176,7 +184,7 @@ func plant(t *testing.T, w *world, i, j, k int) *tree {
 		}
 		ch := endpoints(s.names[len(s.names)-1], specs...)
 		ch.Priority, ch.Bindings = 100-c, []realm.Binding{{Model: s.model}}
-		w.Declare(t, ch)
+		s.put(t, ch)
 	}
 	tr.want = ok(strings.Join(asked, " "), strings.Join(causes, " "))
 	const most = 6
@@ -229,16 +237,22 @@ func TestGroupsAreExhaustedInOrder(t *testing.T) {
 	w.run(t, []trial{{name: "chat", form: chatWhole, scene: s, want: overloaded("b1 a1 b1", "server_error server_error server_error")}})
 }
 
+// budgetTime is failover's time in the test of it.
+const budgetTime = 300 * time.Millisecond
+
 // No attempt starts when failover's time is over; the second always may, so that
 // one time-out does not end a request. Nor is there one more than attempts.
 func TestTheBudgetOfAttempts(t *testing.T) {
 	t.Parallel()
-	const limit = 300 * time.Millisecond
-	w := newWorld(t, func(c *config.Config) {
-		c.Relay.FailoverTime, c.Relay.Attempts = limit, 4
-		c.Relay.Timeouts.FirstByte, c.Relay.Timeouts.FirstByteWhole = 2*limit, 2*limit
-	})
-	slow := failing(testkit.All(testkit.ServerError(), testkit.Slow(limit*2/3)))
+	inLayouts(t, func(c *config.Config) {
+		c.Relay.FailoverTime, c.Relay.Attempts = budgetTime, 4
+		c.Relay.Timeouts.FirstByte, c.Relay.Timeouts.FirstByteWhole = 2*budgetTime, 2*budgetTime
+	}, theBudgetOfAttempts)
+}
+
+func theBudgetOfAttempts(t *testing.T, w *world) {
+	t.Helper()
+	slow := failing(testkit.All(testkit.ServerError(), testkit.Slow(budgetTime*2/3)))
 	quick := failing(testkit.ServerError())
 	var trials []trial
 	for _, f := range forms {

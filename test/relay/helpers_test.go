@@ -55,11 +55,30 @@ var (
 	streams = []form{chatEvents, respEvents}
 )
 
+// The dialects that a channel may speak.
+const (
+	chatAlone      = realm.APISet(realm.APIChat)
+	responsesAlone = realm.APISet(realm.APIResponses)
+)
+
+// own is the form's dialect alone: a channel of it is never asked converted.
+func (f form) own() realm.APISet {
+	if f.responses {
+		return responsesAlone
+	}
+	return chatAlone
+}
+
+// other is the dialect that the form must be converted to.
+func (f form) other() realm.APISet { return (chatAlone | responsesAlone) &^ f.own() }
+
 // world is one running app. Each scene in it has a model, channels and upstreams
 // of its own, so that what one teaches the relay says nothing to another.
 type world struct {
 	*testapp.App
 	log journal
+	// converted: every channel speaks only the dialect that its client does not.
+	converted bool
 
 	mu      sync.Mutex
 	scenes  int
@@ -155,6 +174,9 @@ type scene struct {
 
 	mu   sync.Mutex
 	said map[*testkit.Request][][]byte // what the upstreams meant to answer
+
+	waiting []spec       // channels that are not declared yet
+	apis    realm.APISet // what they speak in a converted world
 }
 
 func (w *world) scene(t testing.TB, legs ...leg) *scene {
@@ -185,7 +207,7 @@ func (w *world) scene(t testing.TB, legs ...leg) *scene {
 		if l.edit != nil {
 			l.edit(&ch)
 		}
-		w.Declare(t, ch)
+		s.put(t, ch)
 		s.ups, s.names = append(s.ups, up), append(s.names, ch.Name)
 	}
 	return s
@@ -301,6 +323,7 @@ func (w *world) do(req *http.Request) *answer {
 // request asks for the scene's model.
 func (s *scene) request(t testing.TB, f form, header ...string) *http.Request {
 	t.Helper()
+	s.declare(t, f)
 	return s.w.Request(t, http.MethodPost, f.path, strings.ReplaceAll(f.body, "%s", s.model), header...)
 }
 

@@ -26,7 +26,7 @@ func (w *world) grove(t testing.TB, script testkit.Script) *scene {
 			specs = append(specs, testapp.Channel("", up.BaseURL, keys...))
 		}
 		ch := endpoints(s.names[len(s.names)-1], specs...)
-		ch.Priority, ch.Bindings = 100-c, []realm.Binding{{Model: s.model}}
+		ch.Priority, ch.Bindings, ch.APIs = 100-c, []realm.Binding{{Model: s.model}}, chatAlone
 		variants(&ch)
 		w.Declare(t, ch)
 	}

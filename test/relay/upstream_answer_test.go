@@ -43,10 +43,15 @@ var notAnAnswer = []struct {
 // a failure like another; the client never hears of it.
 func TestNonsenseFailsOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, nonsenseFailsOver)
+}
+
+func nonsenseFailsOver(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, fault := range notAnAnswer {
 		for _, f := range fault.forms {
+			f = w.heard(f) // the forms are the upstream's
 			trials = append(trials,
 				trial{name: fault.name + ", " + f.name, form: f, scene: w.scene(t, failing(fault.fault), good), want: ok("a1 b1", "bad_answer ok")},
 				trial{name: fault.name + " anywhere, " + f.name, form: f, scene: w.scene(t, failing(fault.fault)), want: unusable(f, "a1", "bad_answer")})
@@ -58,7 +63,11 @@ func TestNonsenseFailsOver(t *testing.T) {
 // D-06: after output began, nonsense ends the stream with its own error.
 func TestNonsenseAfterOutputEndsTheStream(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, nonsenseAfterOutputEndsTheStream)
+}
+
+func nonsenseAfterOutputEndsTheStream(t *testing.T, w *world) {
+	t.Helper()
 	nonsense := map[string]string{
 		"broken JSON": "data: {\"choices\":[{\"delta\":{\n\n", "an array": "data: [1]\n\n", "a page": "data: <html>\n\n",
 		"deep": "data: {\"a\":" + deep(600) + "}\n\n",
@@ -109,7 +118,11 @@ func inside(kind, code, message string) testkit.Fault {
 // with its real status.
 func TestErrorInsideSuccess(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, errorInsideSuccess)
+}
+
+func errorInsideSuccess(t *testing.T, w *world) {
+	t.Helper()
 	troubles := []struct{ kind, code, cause string }{
 		{"server_error", "server_error", "server_error"},
 		{"server_error", "server_is_overloaded", "server_error"},
@@ -157,7 +170,11 @@ func failsAfter(n int, kind, code string) testkit.Fault {
 // unless it is between the operator and the upstream.
 func TestFailureAfterOutput(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, failureAfterOutput)
+}
+
+func failureAfterOutput(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, f := range streams {
 		for code, cause := range map[string]realm.Cause{
@@ -167,7 +184,10 @@ func TestFailureAfterOutput(t *testing.T) {
 			trials = append(trials, trial{
 				name: code + ", " + f.name, form: f, scene: s, want: want{has: []string{"It broke."}, ended: realm.EndedFailed, cause: cause},
 				more: func(t *testing.T, a *answer, rec realm.RequestRecord) {
-					sameText(t, "body", relayed(s.sent()), a.body)
+					w.same(t, "body", f, s.sent(), a.body)
+					if w.converted {
+						streamError(t, f, a.body)
+					}
 					hasWord(t, rec.Error, "It broke.")
 				},
 			})
@@ -177,7 +197,8 @@ func TestFailureAfterOutput(t *testing.T) {
 			trials = append(trials, trial{
 				name: code + ", " + f.name, form: f, scene: s, want: want{has: []string{"upstream_cut"}, ended: realm.EndedFailed, cause: cause},
 				more: func(t *testing.T, a *answer, _ realm.RequestRecord) {
-					if before, shown := streamError(t, f, a.body); before != relayed(s.sent()[:6]) || shown == code || strings.Contains(a.body, "It broke.") {
+					before, shown := streamError(t, f, a.body)
+					if w.same(t, "before the error", f, s.sent()[:6], before); shown == code || strings.Contains(a.body, "It broke.") {
 						t.Errorf("the operator's trouble went to the client: %s", a.body)
 					}
 				},

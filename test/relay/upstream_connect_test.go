@@ -41,7 +41,11 @@ func noConnection(t *testing.T) []struct {
 // another channel is there, and at most connect's time each.
 func TestNoConnectionFailsOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *config.Config) { c.Relay.Timeouts.Connect = connectLimit })
+	inLayouts(t, func(c *config.Config) { c.Relay.Timeouts.Connect = connectLimit }, noConnectionFailsOver)
+}
+
+func noConnectionFailsOver(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, fault := range noConnection(t) {
 		for _, f := range forms {
@@ -64,7 +68,11 @@ func TestNoConnectionFailsOver(t *testing.T) {
 // asked twice, for the fault may pass.
 func TestNoConnectionAnywhere(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, func(c *config.Config) { c.Relay.Timeouts.Connect = connectLimit })
+	inLayouts(t, func(c *config.Config) { c.Relay.Timeouts.Connect = connectLimit }, noConnectionAnywhere)
+}
+
+func noConnectionAnywhere(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, fault := range noConnection(t) {
 		for _, f := range forms {

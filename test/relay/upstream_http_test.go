@@ -83,7 +83,11 @@ func writing(write func(io.Writer) error) testkit.Fault {
 // that nobody asked for are no answer.
 func TestInterimAnswers(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, interimAnswers)
+}
+
+func interimAnswers(t *testing.T, w *world) {
+	t.Helper()
 	faults := []struct {
 		name  string
 		fault testkit.Fault
@@ -171,7 +175,11 @@ func TestHeadersWithoutMeasureAreCut(t *testing.T) {
 // points, least of all the key.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, redirectsAreNotFollowed)
+}
+
+func redirectsAreNotFollowed(t *testing.T, w *world) {
+	t.Helper()
 	trap := testkit.NewUpstream(t, testkit.Options{})
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(trap.URL, "http://"))
 	if err != nil {
@@ -202,7 +210,11 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 // D-16: what is no HTTP answer is not passed on, and its connection not used again.
 func TestBrokenHTTP(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, brokenHTTP)
+}
+
+func brokenHTTP(t *testing.T, w *world) {
+	t.Helper()
 	faults := []struct {
 		name  string
 		fault testkit.Fault

@@ -133,7 +133,11 @@ func echoes() []echo {
 // to nobody: not to the client, not to the rows, not to the log.
 func TestKeysThatUpstreamsEchoGoNoFurther(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, keysThatUpstreamsEchoGoNoFurther)
+}
+
+func keysThatUpstreamsEchoGoNoFurther(t *testing.T, w *world) {
+	t.Helper()
 	type shown struct {
 		name, how string
 		scene     *scene
@@ -143,10 +147,10 @@ func TestKeysThatUpstreamsEchoGoNoFurther(t *testing.T) {
 	var list []shown
 	tr := traces{}
 	for _, e := range echoes() {
-		s := w.scene(t, leg{script: func(r *testkit.Request) testkit.Fault { return e.fault(disguises[r.Header.Get("User-Agent")]) }})
-		tr.add(s.key("a1"))
-		for how := range disguises {
-			for _, f := range e.forms {
+		for _, f := range e.forms {
+			s := w.scene(t, leg{script: func(r *testkit.Request) testkit.Fault { return e.fault(disguises[r.Header.Get("User-Agent")]) }})
+			tr.add(s.key("a1"))
+			for how := range disguises {
 				list = append(list, shown{name: e.name + ", " + how + ", " + f.name, how: how, scene: s, form: f})
 			}
 		}

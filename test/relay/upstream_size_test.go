@@ -16,7 +16,11 @@ import (
 // D-07: an event of 4 MiB is legitimate and comes through as it is.
 func TestGiantEventsComeThrough(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, giantEventsComeThrough)
+}
+
+func giantEventsComeThrough(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, f := range streams {
 		for _, size := range []int{64<<10 - 300, 64 << 10, 256 << 10, 4 * mib} {
@@ -109,14 +113,18 @@ func (w *world) discard(t *testing.T, req *http.Request) {
 // is none, is no answer.
 func TestContentEncodings(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, contentEncodings)
+}
+
+func contentEncodings(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, f := range forms {
 		s := w.scene(t, failing(testkit.Gzip()), good)
 		trials = append(trials, trial{
 			name: "gzip, " + f.name, form: f, scene: s, want: want{has: []string{""}},
 			more: func(t *testing.T, a *answer, _ realm.RequestRecord) {
-				sameText(t, "body", relayed(testkit.Compose(s.requests()[0], testkit.Reply{}).Chunks), a.body)
+				w.same(t, "body", f, testkit.Compose(s.requests()[0], testkit.Reply{}).Chunks, a.body)
 				if e := a.Header.Get("Content-Encoding"); e != "" {
 					t.Errorf("Content-Encoding %q", e)
 				}

@@ -20,21 +20,25 @@ func cutAfter(f form, n int, ended realm.Ended, cause realm.Cause, code string) 
 		t.Helper()
 		before, got := streamError(t, f, a.body)
 		whole := testkit.Compose(s.requests()[0], testkit.Reply{})
-		if want := relayed(whole.Chunks[:n]); before != want {
-			t.Errorf("before the error came\n%q, want\n%q", before, want)
-		}
+		s.w.same(t, "before the error", f, whole.Chunks[:n], before)
 		if got != code {
 			t.Errorf("the error's code is %q, want %q", got, code)
 		}
 	}
 }
 
+// silence is idle's time in the test of it.
+const silence = 500 * time.Millisecond
+
 // D-03: an upstream that falls silent in the middle is left when idle's time is
 // over, give or take a second; the client hears of it and nobody else is asked.
 func TestSilenceInTheMiddleOfAStream(t *testing.T) {
 	t.Parallel()
-	const idle = 500 * time.Millisecond
-	w := newWorld(t, func(c *config.Config) { c.Relay.Timeouts.Idle = idle })
+	inLayouts(t, func(c *config.Config) { c.Relay.Timeouts.Idle = silence }, silenceInTheMiddleOfAStream)
+}
+
+func silenceInTheMiddleOfAStream(t *testing.T, w *world) {
+	t.Helper()
 	var trials []trial
 	for _, f := range streams {
 		n := 6 // past the first text
@@ -44,8 +48,8 @@ func TestSilenceInTheMiddleOfAStream(t *testing.T) {
 			name: f.name, scene: s, form: f, want: want,
 			more: func(t *testing.T, a *answer, rec realm.RequestRecord) {
 				more(t, s, a)
-				if rec.Duration < idle || rec.Duration > idle+time.Second {
-					t.Errorf("it took %s, want %s and at most a second", rec.Duration, idle)
+				if rec.Duration < silence || rec.Duration > silence+time.Second {
+					t.Errorf("it took %s, want %s and at most a second", rec.Duration, silence)
 				}
 				s.ups[0].Requests()[0].WaitCancelled(t)
 			},
@@ -61,37 +65,43 @@ func TestSilenceInTheMiddleOfAStream(t *testing.T) {
 	w.run(t, trials)
 }
 
+// slowIdle is idle's time for streams that are slow.
+const slowIdle = 400 * time.Millisecond
+
 // D-04: slow is not silent. Bytes in drips and events far between, with comments
 // in between that are relayed, go on below idle's time; above it they are cut.
 func TestSlowStreamsAreNotSilent(t *testing.T) {
 	t.Parallel()
-	const idle = 400 * time.Millisecond
-	w := newWorld(t, func(c *config.Config) { c.Relay.Timeouts.Idle = idle })
+	inLayouts(t, func(c *config.Config) { c.Relay.Timeouts.Idle = slowIdle }, slowStreamsAreNotSilent)
+}
+
+func slowStreamsAreNotSilent(t *testing.T, w *world) {
+	t.Helper()
 	short := testkit.Say("slow", " text")
 	var trials []trial
 	for _, f := range forms {
 		trials = append(trials, trial{
-			name: "drips, " + f.name, form: f, scene: w.scene(t, failing(testkit.All(short, drops(20, idle/10))), good),
-			more: func(t *testing.T, a *answer, _ realm.RequestRecord) { tookLongerThan(t, a, idle/2) },
+			name: "drips, " + f.name, form: f, scene: w.scene(t, failing(testkit.All(short, drops(20, slowIdle/10))), good),
+			more: func(t *testing.T, a *answer, _ realm.RequestRecord) { tookLongerThan(t, a, slowIdle/2) },
 		})
 	}
 	for _, f := range streams {
 		trials = append(trials, trial{
-			name: "comments, " + f.name, form: f, scene: w.scene(t, failing(testkit.All(short, testkit.Comments(), testkit.Pace(idle/4))), good),
+			name: "comments, " + f.name, form: f, scene: w.scene(t, failing(testkit.All(short, testkit.Comments(), testkit.Pace(slowIdle/4))), good),
 			more: func(t *testing.T, a *answer, _ realm.RequestRecord) {
-				tookLongerThan(t, a, 2*idle)
-				if n := strings.Count(a.body, ": still here\n\n"); n < 6 {
+				tookLongerThan(t, a, 2*slowIdle)
+				if n := strings.Count(a.body, ": still here\n\n"); n < 6 && !w.converted { // a conversion has comments of its own
 					t.Errorf("%d of the comments came through", n)
 				}
 			},
 		})
-		s := w.scene(t, failing(testkit.Pace(idle*3/2)), good)
+		s := w.scene(t, failing(testkit.Pace(slowIdle*3/2)), good)
 		trials = append(trials, trial{
 			name: "too far between, " + f.name, form: f, scene: s,
 			want: want{has: []string{""}, ended: realm.EndedTimeout, cause: realm.CauseTimeout},
 			more: func(t *testing.T, a *answer, _ realm.RequestRecord) {
 				before, code := streamError(t, f, a.body)
-				if sent := relayed(s.sent()); !strings.HasPrefix(sent, before) || text(t, f, before) != "Hello" || code != "timeout" {
+				if w.beginning(t, f, s.sent(), before); text(t, f, before) != "Hello" || code != "timeout" {
 					t.Errorf("%s after %q", code, before)
 				}
 			},
@@ -134,7 +144,11 @@ func shorter(n int) testkit.Fault {
 // complete: no [DONE] is made up, the row says so, and nobody else is asked.
 func TestCutStreamsAreNotComplete(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, cutStreamsAreNotComplete)
+}
+
+func cutStreamsAreNotComplete(t *testing.T, w *world) {
+	t.Helper()
 	cuts := []struct {
 		name string
 		of   func(n int) testkit.Fault
@@ -171,19 +185,27 @@ func TestCutStreamsAreNotComplete(t *testing.T) {
 // choices had their finish_reason, and gets one; otherwise it was cut.
 func TestMissingDone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, missingDone)
+}
+
+func missingDone(t *testing.T, w *world) {
+	t.Helper()
 	two := chatEvents
 	two.body = strings.Replace(two.body, `"stream"`, `"n":2,"stream"`, 1)
+	chat, resp := w.heard(chatEvents), w.heard(respEvents) // whose upstreams speak so
+	end := "data: [DONE]\n\n"
+	if w.converted {
+		end = "event: response.completed\n"
+	}
 	ends := map[string]testkit.Fault{"clean": testkit.NoDone(), "by the connection": testkit.All(testkit.NoDone(), framedBy(testkit.FrameClose))}
 	var trials []trial
-	for name, end := range ends {
-		s := w.scene(t, failing(end), good)
+	for name, cut := range ends {
+		s := w.scene(t, failing(cut), good)
 		trials = append(trials, trial{
-			name: "all choices finished, " + name, form: chatEvents, scene: s, want: want{has: []string{"data: [DONE]\n\n"}},
+			name: "all choices finished, " + name, form: chat, scene: s, want: want{has: []string{end}},
 			more: func(t *testing.T, a *answer, rec realm.RequestRecord) {
-				if a.body != relayed(s.sent())+"data: [DONE]\n\n" {
-					t.Errorf("body: %q", a.body)
-				}
+				w.same(t, "body", chat, append(s.sent(), []byte("data: [DONE]\n\n")), a.body)
+				w.whole(t, chat, a.body)
 				if rec.Usage.Input != int64(testkit.DefaultTokens.Input) || rec.Usage.Output != int64(testkit.DefaultTokens.Output) {
 					t.Errorf("usage: %+v", rec.Usage)
 				}
@@ -192,21 +214,25 @@ func TestMissingDone(t *testing.T) {
 				}
 			},
 		}, trial{
-			name: "one of two choices finished, " + name, form: two, scene: w.scene(t, failing(end), good),
+			name: "responses never completed, " + name, form: resp, scene: w.scene(t, failing(cut), good),
+			want: want{has: []string{"upstream_cut"}, ended: realm.EndedUpstreamCut, cause: realm.CauseUpstreamCut},
+			more: func(t *testing.T, a *answer, _ realm.RequestRecord) { streamError(t, resp, a.body) },
+		})
+		if w.converted { // which there is for one choice alone
+			continue
+		}
+		trials = append(trials, trial{
+			name: "one of two choices finished, " + name, form: two, scene: w.scene(t, failing(cut), good),
 			want: want{has: []string{"upstream_cut"}, ended: realm.EndedUpstreamCut, cause: realm.CauseUpstreamCut, usage: realm.UsageUpstream},
 			more: func(t *testing.T, a *answer, _ realm.RequestRecord) { streamError(t, two, a.body) },
-		}, trial{
-			name: "responses never completed, " + name, form: respEvents, scene: w.scene(t, failing(end), good),
-			want: want{has: []string{"upstream_cut"}, ended: realm.EndedUpstreamCut, cause: realm.CauseUpstreamCut},
-			more: func(t *testing.T, a *answer, _ realm.RequestRecord) { streamError(t, respEvents, a.body) },
 		})
 	}
 	// The connection dies: nobody knows what else was to come.
 	torn := testkit.All(testkit.NoDone(), func(_ *testkit.Request, a *testkit.Answer) { a.End = testkit.EndFIN })
 	trials = append(trials, trial{
-		name: "all choices finished, torn", form: chatEvents, scene: w.scene(t, failing(torn), good),
+		name: "all choices finished, torn", form: chat, scene: w.scene(t, failing(torn), good),
 		want: want{has: []string{"upstream_cut"}, ended: realm.EndedUpstreamCut, cause: realm.CauseUpstreamCut, usage: realm.UsageUpstream},
-		more: func(t *testing.T, a *answer, _ realm.RequestRecord) { streamError(t, chatEvents, a.body) },
+		more: func(t *testing.T, a *answer, _ realm.RequestRecord) { streamError(t, chat, a.body) },
 	})
 	w.run(t, trials)
 }
@@ -214,7 +240,11 @@ func TestMissingDone(t *testing.T) {
 // D-05: a whole answer that is cut was never begun: another is asked.
 func TestCutWholeAnswersFailOver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, cutWholeAnswersFailOver)
+}
+
+func cutWholeAnswersFailOver(t *testing.T, w *world) {
+	t.Helper()
 	cuts := map[string]testkit.Fault{
 		"FIN": testkit.CutBytes(200, testkit.EndFIN), "RST": testkit.CutBytes(200, testkit.EndReset), "a short length": testkit.ShortBody(),
 		"no last chunk": testkit.All(framedBy(testkit.FrameChunked), testkit.Cut(1, testkit.EndFIN)),

@@ -37,7 +37,11 @@ func untilDone(f form, chunks [][]byte) string {
 // that comes later or elsewhere does not.
 func TestTheLastValidUsageCounts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	inLayouts(t, nil, theLastValidUsageCounts)
+}
+
+func theLastValidUsageCounts(t *testing.T, w *world) {
+	t.Helper()
 	impossible := `{"prompt_tokens":-5,"completion_tokens":-1,"total_tokens":3,"input_tokens":-5,"output_tokens":-1}`
 	trailer := func(_ *testkit.Request, a *testkit.Answer) {
 		a.Framing = testkit.FrameChunked
@@ -64,6 +68,7 @@ func TestTheLastValidUsageCounts(t *testing.T) {
 	var trials []trial
 	for _, tt := range tests {
 		for _, f := range tt.forms {
+			f = w.heard(f) // tt.forms are of the upstream
 			s := w.scene(t, failing(tt.fault))
 			tr := trial{name: tt.name + ", " + f.name, form: f, scene: s, want: want{usage: tt.want.Source}}
 			if f.stream {
@@ -74,7 +79,7 @@ func TestTheLastValidUsageCounts(t *testing.T) {
 					t.Errorf("usage (-want +got):\n%s", diff)
 				}
 				if f.stream {
-					sameText(t, "body", untilDone(f, s.sent()), a.body)
+					w.same(t, "body", f, [][]byte{[]byte(untilDone(w.heard(f), s.sent()))}, a.body)
 				}
 				if a.Trailer.Get("X-Usage") != "" {
 					t.Error("the trailer came through")

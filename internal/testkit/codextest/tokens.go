@@ -14,6 +14,7 @@ import (
 type tokens struct {
 	refresh map[string]*family // by refresh token, spent ones too
 	access  map[string]*access
+	id      []string
 	reuses  int
 }
 
@@ -58,7 +59,9 @@ func (f *Fake) issue(of *family) realm.CodexTokens {
 	of.current = "rt_" + random(24)
 	f.tokens.refresh[of.current] = of
 	f.tokens.access[accessToken] = &access{family: of, expires: expires}
-	return realm.CodexTokens{ID: realm.Secret(f.JWT(claims)), Access: realm.Secret(accessToken), Refresh: realm.Secret(of.current)}
+	idToken := f.JWT(claims)
+	f.tokens.id = append(f.tokens.id, idToken)
+	return realm.CodexTokens{ID: realm.Secret(idToken), Access: realm.Secret(accessToken), Refresh: realm.Secret(of.current)}
 }
 
 // JWT is a signed token with these claims, which nobody has been given.

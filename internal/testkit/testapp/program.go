@@ -30,6 +30,8 @@ import (
 // program is `realms serve` in a process of its own. The App beside it is not
 // running: it is the hand of an operator on the same store.
 type program struct {
+	path   string
+	env    []string
 	socket *http.Client
 	said   tail
 	// The program is told of many declarations at once, when something is asked:
@@ -38,6 +40,7 @@ type program struct {
 	declared, told atomic.Int64
 	telling        sync.Mutex
 	knows          int64
+	kill           func()
 }
 
 // programDir is a data directory whose control socket has a path short enough for
@@ -66,10 +69,10 @@ wait $program`
 // serve runs the program and waits until it listens.
 func (a *App) serve(t testing.TB, o Options, cfg config.Config) {
 	t.Helper()
-	a.program = &program{socket: controlClient(cfg.ControlSocket())}
 	cfg.Log.Level, cfg.Log.Format = "debug", "json"
+	a.program = &program{path: o.Program, env: environment(cfg), socket: controlClient(cfg.ControlSocket())}
 	cmd := exec.Command("sh", "-c", keeper, o.Program)
-	cmd.Dir, cmd.Env = cfg.DataDir, environment(cfg)
+	cmd.Dir, cmd.Env = cfg.DataDir, a.program.env
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Stderr = &a.program.said
 	if o.Log != nil {
@@ -93,12 +96,56 @@ func (a *App) serve(t testing.TB, o Options, cfg config.Config) {
 		}
 		return errors.Join(err, a.App.Close())
 	})
+	a.program.kill = func() {
+		a.stop = func() error { return nil }
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+		_ = cmd.Wait() // it says that it was killed
+		_ = life.Close()
+	}
 	a.cleanup(t)
 	testkit.Poll(t, "the program to listen", func() bool {
 		health, err := a.program.health(t.Context())
 		a.URL = "http://" + health.Addr
 		return err == nil && health.Addr != ""
 	})
+}
+
+// Command is a command of the program's, on the configuration of the one that serves.
+func (a *App) Command(t testing.TB, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), a.program.path, args...)
+	cmd.Dir, cmd.Env = a.Config.DataDir, a.program.env
+	return cmd
+}
+
+// Control is what the program answers on its control socket.
+func (a *App) Control(t testing.TB, path string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://realms"+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := a.program.socket.Do(req)
+	if err != nil {
+		t.Fatalf("ask the program: %v", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v: %s", path, res.Status, err, text)
+	}
+	return string(text)
+}
+
+// Kill ends a program without a word, as a machine that loses its power does, and
+// waits until it is gone.
+func (a *App) Kill(t testing.TB) {
+	t.Helper()
+	a.Client.CloseIdleConnections()
+	a.program.kill()
+	if err := a.App.Close(); err != nil {
+		t.Errorf("let go of the store: %v", err)
+	}
 }
 
 // environment says everything that a configuration does, and nothing else of ours.

@@ -22,6 +22,7 @@ func TestTheEnvironmentSaysTheWholeConfiguration(t *testing.T) {
 	changed.Log.Level, changed.Log.Format = "debug", "json"
 	changed.DB.DSN, changed.Redis.URL = "mysql://user:word@127.0.0.1:3306/db", "redis://:word@127.0.0.1:6379/2"
 	changed.Server.Addr = "127.0.0.1:0"
+	changed.Codex.TestIssuer, changed.Codex.TestBackend = "http://127.0.0.1:9000", "http://127.0.0.1:9000/backend-api"
 	changed.Server.CORSOrigins = []string{"https://a.example", "https://b.example"}
 	for name, want := range map[string]config.Config{"plain": plain, "changed": changed} {
 		got, err := config.Load("", environment(want))
@@ -53,6 +54,10 @@ func change(t *testing.T, v reflect.Value) {
 			*f = "changed"
 		case *[]netip.Prefix:
 			*f = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+		case *config.Key:
+			*f = "a key"
+		case *[]config.Key:
+			*f = []config.Key{"one key", "another"}
 		case *[]string, *config.DSN, *config.RedisURL: // changed by name
 		default:
 			if v.Field(i).Kind() != reflect.Struct {

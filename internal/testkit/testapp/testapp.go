@@ -26,6 +26,7 @@ import (
 	"realms/internal/server"
 	"realms/internal/store"
 	"realms/internal/testkit"
+	"realms/internal/testkit/codextest"
 )
 
 // Options of Start; the zero value is a relay in self mode without a channel.
@@ -36,6 +37,9 @@ type Options struct {
 	// is in the default one.
 	Models   []realm.Model
 	Channels []catalog.ChannelSpec
+	// Codex stands in for ChatGPT: the use of accounts is accepted, and the fake's
+	// visitor signed in for every credential of the Channels that have accounts.
+	Codex *codextest.Fake
 	// Role of the owner of Token; root when empty.
 	Role realm.Role
 	// Token is another app's over the same store: its owner is there already, and
@@ -73,6 +77,9 @@ func Start(t testing.TB, o Options) *App {
 		cfg.DataDir = t.TempDir()
 	}
 	cfg.DB.DSN = config.DSN("sqlite:" + filepath.Join(cfg.DataDir, "realms.db"))
+	if o.Codex != nil {
+		cfg.Codex.TestIssuer, cfg.Codex.TestBackend = o.Codex.Issuer(), o.Codex.Backend()
+	}
 	if o.Configure != nil {
 		o.Configure(&cfg)
 	}
@@ -115,6 +122,7 @@ func (a *App) declare(t testing.TB, o Options) {
 	for _, ch := range o.Channels {
 		a.Declare(t, ch)
 	}
+	a.signInAll(t, o)
 	_, err := a.Accounts.UpsertUser(ctx, "test", account.UserSpec{Name: "owner", Role: role, Groups: []string{realm.DefaultGroup}, Enabled: true})
 	if err != nil {
 		t.Fatalf("declare the user: %v", err)
