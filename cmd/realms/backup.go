@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"realms/internal/catalog"
 	"realms/internal/config"
 	"realms/internal/store"
 )
@@ -111,7 +112,9 @@ var restoreCommand = command{
 The store must be empty: a new data directory, or a new database. A backup of
 SQLite can be restored into MySQL, and the other way round. - reads standard
 input. Nothing happens unless all of it does. Sealed secrets need the master key
-they were sealed with from the next start on.`,
+they were sealed with from the next start on. Credentials with a ChatGPT account
+are out of use then: realms codex refresh puts back one whose old store is not
+used any more; else it takes a new sign-in.`,
 	setup: func(c *cli, _ *flag.FlagSet) action {
 		return func(ctx context.Context, args []string) error {
 			file, err := oneArg(args, "the FILE to read")
@@ -127,6 +130,10 @@ they were sealed with from the next start on.`,
 	},
 }
 
+// fromBackup is why a restored account is out of use. Whoever renews its tokens first
+// ends the sign-in for all who have a copy of them.
+const fromBackup = "it came with a backup; try codex refresh if its old store is used no more, or else"
+
 func (c *cli) restore(ctx context.Context, cfg config.Config, file string) error {
 	if h, err := newControl(cfg).health(ctx); err == nil {
 		return fmt.Errorf("a server is running on the data directory %s, at %s: stop it first", cfg.DataDir, h.Addr)
@@ -141,10 +148,18 @@ func (c *cli) restore(ctx context.Context, cfg config.Config, file string) error
 		in = f
 	}
 	return c.openSealed(ctx, cfg, func(s *store.Store) error {
-		if err := s.Restore(ctx, bufio.NewReaderSize(in, 1<<16)); err != nil {
+		var accounts []string
+		err := s.Restore(ctx, bufio.NewReaderSize(in, 1<<16), store.RestoreOptions{SignedOut: func(channel, credential string) string {
+			accounts = append(accounts, catalog.AccountArg(channel, credential))
+			return catalog.ReasonSignIn(fromBackup, channel, credential)
+		}})
+		if err != nil {
 			return err
 		}
 		fmt.Fprintf(c.stderr, "%s restored\n", file)
+		for _, account := range accounts {
+			fmt.Fprintf(c.stderr, "%s: out of use, since its old store may use the account still: if not, `%s`; else sign in anew\n", account, c.again("codex refresh "+account))
+		}
 		return nil
 	})
 }

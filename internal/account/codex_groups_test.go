@@ -1,6 +1,7 @@
 package account
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"realms/internal/realm"
 	"realms/internal/store"
+	"realms/internal/store/storetest"
 )
 
 // channel puts a channel into groups, enabled or not.
@@ -15,6 +17,32 @@ func (f *fixture) channel(name string, kind realm.ChannelType, enabled bool, gro
 	f.t.Helper()
 	ch := &realm.Channel{Name: name, Type: kind, Enabled: enabled, Groups: f.groups(groups...)}
 	f.must(f.db.Tx(f.t.Context(), func(r store.Repos) error { return r.Channels.Insert(f.t.Context(), ch) }))
+}
+
+// Users are changed, and the rule holds, also where a channel's settings cannot be
+// read.
+func TestOwnersGroupsOfAnUnreadableChannel(t *testing.T) {
+	for _, engine := range storetest.Engines(t) {
+		t.Run(engine, func(t *testing.T) {
+			dsn := storetest.DSN(t, engine)
+			f := &fixture{t: t, db: storetest.OpenDSN(t, store.Options{DSN: dsn}), clock: newClock(), log: &bytes.Buffer{}}
+			_, err := f.db.Migrate(t.Context())
+			f.must(err)
+			f.Service = f.process()
+			f.must(f.db.Tx(t.Context(), func(r store.Repos) error {
+				return r.Groups.Insert(t.Context(), &realm.Group{Name: "vip", Multiplier: realm.OnePPM})
+			}))
+			f.channel("me", realm.CodexOAuth, true, "vip")
+			_, err = storetest.Raw(t, dsn).ExecContext(t.Context(), "UPDATE channels SET settings = '{'")
+			f.must(err)
+			f.user(UserSpec{Name: "bob", Role: realm.RoleUser, Enabled: true, Groups: []string{"default"}})
+			f.user(UserSpec{Name: "bob", Role: realm.RoleUser, Enabled: false, Groups: []string{"default"}})
+			_, err = f.UpsertUser(t.Context(), "test", UserSpec{Name: "bob", Role: realm.RoleUser, Enabled: true, Groups: []string{"vip"}})
+			if code(err) != realm.CodeConflict {
+				t.Errorf("moved into the group of an account: %v", err)
+			}
+		})
+	}
 }
 
 // TestOwnersGroups holds who may be in a group whose channel goes out with the

@@ -85,6 +85,9 @@ func (x Inner) putChannel(ctx context.Context, d *diff, want *realm.Channel, nam
 		return "", &realm.Error{Code: realm.CodeConflict, Field: "type", Message: fmt.Sprintf(
 			"The channel %q is of the type %s, and a channel's type never changes: declare the new one under another name.", old.Name, old.Type)}
 	}
+	if old.Unreadable != nil {
+		d.text("settings", secretLost, secretChanged)
+	}
 	if d.channel(old, want, names); len(d.fields) == 0 {
 		return "update", nil
 	}

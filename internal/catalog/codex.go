@@ -40,6 +40,9 @@ func (x Inner) CodexCredential(ctx context.Context, channel, credential string) 
 		return nil, &realm.Error{Code: realm.CodeInvalid, Field: "channel", Message: fmt.Sprintf(
 			"The channel %q is of the type %s, which has API keys: only one of the type %s has accounts to sign in.", ch.Name, ch.Type, realm.CodexOAuth)}
 	}
+	if ch.Unreadable != nil { // how its account is to be reached is not known
+		return nil, ch.Unreadable
+	}
 	endpoints, err := x.Repos.Endpoints.ByChannel(ctx, ch.ID)
 	if err != nil {
 		return nil, fmt.Errorf("read the endpoints: %w", err)

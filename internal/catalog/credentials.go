@@ -93,7 +93,7 @@ func (x Inner) MendChannel(ctx context.Context, channel, credential string) ([]s
 			return nil, fmt.Errorf("read the credentials: %w", err)
 		}
 		for _, cr := range credentials {
-			if credential != "" && cr.Name != credential || credential == "" && NeedsSignIn(cr) {
+			if credential != "" && cr.Name != credential || credential == "" && (NeedsSignIn(cr) || cr.Unreadable != nil) {
 				continue
 			}
 			found = true

@@ -15,6 +15,7 @@ const (
 	secretSet     = "set"
 	secretChanged = "changed"
 	secretNone    = "none"
+	secretLost    = "unreadable"
 )
 
 // diff collects the fields in which a declared object differs from the stored.

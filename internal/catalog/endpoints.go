@@ -149,13 +149,16 @@ func showSecret(s realm.Secret) string {
 // whatever put it out of use was about the old one.
 func (x Inner) changeCredential(ctx context.Context, d *diff, label string, cr *realm.Credential, spec CredentialSpec) error {
 	before := len(d.fields)
-	if spec.APIKey != nil && *spec.APIKey != cr.APIKey {
-		after := showSecret(*spec.APIKey)
-		if cr.APIKey != "" && *spec.APIKey != "" {
+	if spec.APIKey != nil && (*spec.APIKey != cr.APIKey || cr.Unreadable != nil) {
+		before, after := showSecret(cr.APIKey), showSecret(*spec.APIKey)
+		switch {
+		case cr.Unreadable != nil:
+			before = secretLost
+		case before == after:
 			after = secretChanged
 		}
-		d.text(label+".api_key", showSecret(cr.APIKey), after)
-		cr.APIKey = *spec.APIKey
+		d.text(label+".api_key", before, after)
+		cr.APIKey, cr.Unreadable = *spec.APIKey, nil
 		d.text(label+".state", string(cr.State), string(realm.CredentialOK))
 		cr.State, cr.StateReason, cr.StateSince = realm.CredentialOK, "", time.Time{}
 	}

@@ -25,7 +25,8 @@ type Service struct {
 	now   func() time.Time
 	log   *slog.Logger
 
-	building sync.Mutex // one read and publication at a time, so versions only grow
+	building sync.Mutex          // one read and publication at a time, so versions only grow
+	lost     map[realm.ID]string // what could not be read, and why; under building
 	loaded   atomic.Bool
 	snapshot atomic.Pointer[realm.Snapshot]
 }
@@ -55,9 +56,33 @@ func (s *Service) Load(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("load the catalogue: %w", err)
 	}
+	s.sayLost(ctx, state)
 	s.snapshot.Store(realm.NewSnapshot(state.Version, state.Groups, state.Models, state.Channels))
 	s.loaded.Store(true)
 	return nil
+}
+
+// sayLost says once of each channel and credential that it could not be read, and
+// again when that has another reason.
+func (s *Service) sayLost(ctx context.Context, state *State) {
+	lost := make(map[realm.ID]string)
+	say := func(id realm.ID, err error, about ...any) {
+		if err == nil {
+			return
+		}
+		if lost[id] = err.Error(); lost[id] != s.lost[id] {
+			s.log.ErrorContext(ctx, "out of use: a secret of it cannot be read", append(about, "error", err)...)
+		}
+	}
+	for _, ch := range state.Channels {
+		say(ch.ID, ch.Unreadable, "channel", ch.Name)
+		for _, ep := range ch.Endpoints {
+			for _, cr := range ep.Credentials {
+				say(cr.ID, cr.Unreadable, "channel", ch.Name, "credential", cr.Name)
+			}
+		}
+	}
+	s.lost = lost
 }
 
 // State is the whole catalogue as the store has it now.

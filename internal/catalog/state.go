@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -11,7 +12,8 @@ import (
 
 // State is the whole catalogue as the store has it, linked: channels hold their
 // endpoints in declared order, those their credentials by priority and name.
-// Credentials carry their secrets.
+// Credentials carry their secrets; what could not be read is Unreadable and out of
+// use.
 type State struct {
 	Version  int64
 	Groups   []*realm.Group   // by name
@@ -47,7 +49,22 @@ func Read(ctx context.Context, r store.Repos) (*State, error) {
 		return nil, fmt.Errorf("read the credentials: %w", err)
 	}
 	s.link(endpoints, creds)
+	s.withdraw()
 	return &s, nil
+}
+
+// withdraw shows as out of use what could not be read, whatever its row says: the
+// credential, or all credentials of a channel whose settings say how they are used.
+func (s *State) withdraw() {
+	for _, ch := range s.Channels {
+		for _, ep := range ch.Endpoints {
+			for _, cr := range ep.Credentials {
+				if err := cmp.Or(ch.Unreadable, cr.Unreadable); err != nil {
+					cr.State, cr.StateReason = realm.CredentialDisabled, oneLine(realm.AsError(err).Message)
+				}
+			}
+		}
+	}
 }
 
 func (s *State) link(endpoints []*realm.Endpoint, creds []*realm.Credential) {

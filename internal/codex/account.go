@@ -122,7 +122,7 @@ func (s *Service) show(ctx context.Context, id realm.ID) (*Account, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := r.CodexAccounts.Get(ctx, id)
+	a, err := r.CodexAccounts.Shown(ctx, id)
 	if errors.Is(err, store.ErrNotFound) {
 		return newAccount(cr, nil, realm.CodexLimits{}), nil
 	}

@@ -16,7 +16,7 @@ const (
 	// the Codex CLI does it.
 	blindLife = 8 * 24 * time.Hour
 	// freshTime is how long tokens that were just given pass for good whatever they
-	// say: with a clock that is far ahead every token seems over.
+	// say: the clocks of two machines are not the same.
 	freshTime = 30 * time.Second
 )
 
@@ -27,6 +27,8 @@ type entry struct {
 	view atomic.Pointer[view]          // nil: nothing is known, or nobody is signed in
 	used atomic.Int64                  // when a request last asked for the identity, unix nanoseconds
 	last atomic.Pointer[realm.Channel] // the channel, as the catalogue had it last
+
+	missed atomic.Bool // the credential was gone when it was last looked for
 
 	mu     sync.Mutex
 	flight *flight // nil: none is under way
@@ -50,6 +52,12 @@ type entry struct {
 	// still to be looked at.
 	unchecked int64
 
+	// slow: a flight has taken longer than a request waits, and none has done since.
+	slow bool
+	// account is the last one that was known, signed in or not, without its tokens;
+	// nil: none ever was.
+	account *realm.CodexAccount
+
 	limits  realm.CodexLimits // the newest that are known
 	dirty   bool              // and not stored
 	askedAt time.Time         // when the usage was last asked for, whatever came of it
@@ -72,7 +80,9 @@ func newView(a *realm.CodexAccount) *view {
 		},
 	}
 	fresh := a.RefreshedAt.Add(freshTime)
-	if a.ExpiresAt.IsZero() {
+	// With a clock that is far ahead every token seems over as it comes. That says as
+	// little as no end at all; the backend will tell.
+	if !a.ExpiresAt.After(a.RefreshedAt) {
 		v.renewAt = a.RefreshedAt.Add(blindLife)
 		return v
 	}
@@ -101,33 +111,42 @@ func (v *view) due(now time.Time) bool {
 }
 
 // adopt takes up what the store has, unless what is known is newer. Over says that
-// it is right whatever was known, as after the store was replaced.
-func (e *entry) adopt(a *realm.CodexAccount, over bool) {
+// it is right whatever was known, as after the store was replaced. It tells whether
+// that is another account than was known before.
+func (e *entry) adopt(a *realm.CodexAccount, over bool) (another bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	old := e.view.Load()
 	if old != nil && !over && old.account.Version > a.Version {
-		return
+		return false
 	}
-	if old == nil || old.account.Version != a.Version {
+	if old == nil || old.account.Tokens.Access != a.Tokens.Access {
 		e.failures, e.notBefore, e.failed = 0, time.Time{}, nil
 	}
-	if old == nil || old.account.AccountID != a.AccountID {
+	another = e.account != nil && !sameAccount(e.account, a)
+	known := *a
+	known.Tokens = realm.CodexTokens{}
+	e.account = &known
+	if old == nil || another {
 		e.limits, e.dirty = realm.CodexLimits{}, false
 	}
 	if a.Limits.At.After(e.limits.At) {
 		e.limits, e.dirty = a.Limits, false
 	}
 	e.view.Store(newView(a))
+	return another
 }
 
-// forget is for an account that is not signed in any more.
-func (e *entry) forget() {
+// forget is for an account that is not signed in any more; it gives what the store
+// has not taken.
+func (e *entry) forget() (unstored *realm.CodexAccount) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	unstored = e.pending
 	e.view.Store(nil)
 	e.failures, e.notBefore, e.failed, e.pending = 0, time.Time{}, nil, nil
 	e.limits, e.dirty = realm.CodexLimits{}, false
+	return unstored
 }
 
 // version is that of the tokens in use; 0: none are.

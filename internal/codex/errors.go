@@ -26,7 +26,13 @@ var (
 // ErrPending says that nobody has confirmed the device's code yet.
 var ErrPending = codexauth.ErrPending
 
+// ErrSlow says that the tokens are being renewed, which takes longer than a request
+// waits. It passes.
+var ErrSlow = errors.New("renewing the tokens takes long")
+
 var (
+	errNoAccess = errors.New("the provider's answer holds no access token")
+
 	errClosed = errors.New("the service is closed")
 	// errAnotherAccount: tokens that were renewed came back as somebody else's.
 	errAnotherAccount = errors.New("the provider answered with the tokens of another account")
@@ -48,6 +54,16 @@ func refused(why string) error {
 	return &realm.Error{
 		Code: realm.CodeUnavailable, Err: fmt.Errorf("%w: %s", ErrRefused, why),
 		Message: "The provider takes the account's sign-in no more: it has to be signed in again.",
+	}
+}
+
+// unreadableWhy is why a credential is out of use whose account's tokens are damaged.
+const unreadableWhy = "its tokens in the store cannot be read"
+
+func unreadable(err error) error {
+	return &realm.Error{
+		Code: realm.CodeUnavailable, Err: fmt.Errorf("%w: %w", ErrRefused, err),
+		Message: "The account's tokens in the store cannot be read: it has to be signed in again.",
 	}
 }
 

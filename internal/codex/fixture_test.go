@@ -118,7 +118,12 @@ func eachEngine(t *testing.T, test func(t *testing.T, r *rig)) {
 // process starts another one; it is closed when the test ends.
 func (r *rig) process() *process {
 	r.t.Helper()
-	s, err := store.Open(r.t.Context(), store.Options{DSN: r.dsn, Now: r.Now})
+	return r.processOver(store.Options{DSN: r.dsn, Now: r.Now})
+}
+
+func (r *rig) processOver(o store.Options) *process {
+	r.t.Helper()
+	s, err := store.Open(r.t.Context(), o)
 	if err != nil {
 		r.t.Fatal(err)
 	}

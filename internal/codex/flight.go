@@ -20,8 +20,15 @@ const (
 	// waitTime is how long a flight follows others that have the lease: two that die
 	// with it, one after the other, at the most.
 	waitTime = 2 * leaseTime
-	// pollTime is how often it looks.
+	// leaseWait is how long the store may take to grant a lease.
+	leaseWait = 10 * time.Second
+	// pollTime is how often a flight looks.
 	pollTime = 100 * time.Millisecond
+
+	// patience is how long a request waits for a flight: there may be another channel
+	// that serves it. patienceSlow is the same while flights are known to take longer.
+	patience     = 10 * time.Second
+	patienceSlow = time.Second
 
 	// After failures a flight waits, doubling from the first to the last. What only a
 	// person can mend is looked at again after refusedRest.
@@ -53,9 +60,26 @@ func (s *Service) await(ctx context.Context, e *entry, n need) error {
 	select {
 	case <-f.done:
 		return f.err
-	case <-ctx.Done():
-		return ctx.Err() // the flight goes on for the others
+	case <-ctx.Done(): // the flight goes on for the others
 	}
+	if !errors.Is(context.Cause(ctx), ErrSlow) {
+		return ctx.Err()
+	}
+	e.mu.Lock()
+	e.slow = e.slow || e.flight == f
+	e.mu.Unlock()
+	return later(ErrSlow, s.patienceSlow)
+}
+
+// hasten bounds what a request waits for an account's flights.
+func (s *Service) hasten(ctx context.Context, e *entry) (context.Context, context.CancelFunc) {
+	wait := s.patience
+	e.mu.Lock()
+	if e.slow {
+		wait = s.patienceSlow
+	}
+	e.mu.Unlock()
+	return context.WithTimeoutCause(ctx, wait, ErrSlow)
 }
 
 // join gives the flight under way, or begins one; an error says why none may begin
@@ -101,6 +125,7 @@ func (s *Service) run(e *entry, n need, f *flight) {
 	now := s.now()
 	e.mu.Lock()
 	e.flight = nil
+	e.slow = e.slow && err != nil
 	e.settle(err, now)
 	if v := e.view.Load(); err == nil && n.reason == codexauth.ReasonUnauthorized && v != nil {
 		e.recovered, e.recoveredAt = v.account.Version, now
@@ -115,7 +140,7 @@ func (s *Service) run(e *entry, n need, f *flight) {
 
 // settle keeps how a flight ended, for those that want another.
 func (e *entry) settle(err error, now time.Time) {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, ErrNotAccepted) {
 		e.failures, e.notBefore, e.failed = 0, time.Time{}, nil
 		return
 	}
@@ -153,15 +178,11 @@ func (s *Service) renew(ctx context.Context, e *entry, n need) error {
 			return nil
 		}
 		n.from = v.account.Version
-		if p.RefreshError != "" && e.unstored(n.from) == nil {
-			return s.endRefused(ctx, e, n, p.RefreshError)
-		}
-		held, err := s.lease(ctx, e, n.from, holder, p)
-		if err != nil {
+		if done, err := s.withoutLease(ctx, e, n, p); done {
 			return err
 		}
-		if held {
-			return s.exchange(ctx, e, n, holder)
+		if done, err := s.attempt(ctx, e, n, holder, p); done || err != nil {
+			return err
 		}
 		if err := sleep(ctx, pollTime); err != nil {
 			return later(fmt.Errorf("wait for another process: %w", err), 0)

@@ -14,7 +14,8 @@ const recoveryRest = 10 * time.Minute
 
 // Identity is what an exchange with the credential shows. It comes from memory;
 // tokens that are over are renewed first, those that soon will be in the background.
-// The error wraps ErrNotSignedIn, ErrRefused or ErrNotAccepted, or passes by itself.
+// It waits for no longer than a request can: then the error is ErrSlow, and passes.
+// Else the error wraps ErrNotSignedIn, ErrRefused or ErrNotAccepted, or passes by itself.
 func (s *Service) Identity(ctx context.Context, cr *realm.Credential) (realm.CodexIdentity, error) {
 	if !s.accepted() {
 		return realm.CodexIdentity{}, notAccepted()
@@ -22,29 +23,38 @@ func (s *Service) Identity(ctx context.Context, cr *realm.Credential) (realm.Cod
 	e := s.entry(cr.ID)
 	now := s.now()
 	e.used.Store(now.UnixNano())
-	return s.identity(ctx, e, cr)
-}
-
-// identity is Identity for uses that are no request.
-func (s *Service) identity(ctx context.Context, e *entry, cr *realm.Credential) (realm.CodexIdentity, error) {
 	if cr.Endpoint != nil {
 		e.last.Store(cr.Endpoint.Channel)
 	}
+	if v := s.current(e, now); v != nil {
+		return v.identity, nil
+	}
+	ctx, cancel := s.hasten(ctx, e)
+	defer cancel()
+	return s.identity(ctx, e)
+}
+
+// current is what requests may go out with; nil: nothing, or it is over. What soon
+// will be is renewed meanwhile.
+func (s *Service) current(e *entry, now time.Time) *view {
+	v := e.view.Load()
+	if v == nil || v.dead(now) {
+		return nil
+	}
+	if v.due(now) {
+		_, _ = s.join(e, need{from: v.account.Version, reason: codexauth.ReasonExpiry}) // who waits hears of it
+	}
+	return v
+}
+
+// identity is Identity for whoever has as much time as the context.
+func (s *Service) identity(ctx context.Context, e *entry) (realm.CodexIdentity, error) {
 	// Twice: what another process has renewed may be over by the time it is read.
 	for range 2 {
-		now := s.now()
-		v := e.view.Load()
-		if v != nil && !v.dead(now) {
-			if v.due(now) {
-				_, _ = s.join(e, need{from: v.account.Version, reason: codexauth.ReasonExpiry}) // who waits hears of it
-			}
+		if v := s.current(e, s.now()); v != nil {
 			return v.identity, nil
 		}
-		n := need{reason: codexauth.ReasonExpiry}
-		if v != nil {
-			n.from = v.account.Version
-		}
-		if err := s.await(ctx, e, n); err != nil {
+		if err := s.await(ctx, e, need{from: e.version(), reason: codexauth.ReasonExpiry}); err != nil {
 			return realm.CodexIdentity{}, err
 		}
 	}
@@ -62,6 +72,8 @@ func (s *Service) Renew(ctx context.Context, cr *realm.Credential, used realm.Co
 		return realm.CodexIdentity{}, notAccepted()
 	}
 	e := s.entry(cr.ID)
+	ctx, cancel := s.hasten(ctx, e)
+	defer cancel()
 	for range 2 {
 		if v := e.view.Load(); v != nil && v.account.Version != used.Version && !v.dead(s.now()) {
 			return v.identity, nil

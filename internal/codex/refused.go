@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"realms/internal/catalog"
 	"realms/internal/realm"
@@ -124,20 +123,20 @@ func (s *Service) signOut(ctx context.Context, e *entry, why string) error {
 	})
 }
 
-// Refused is for an account that the backend refused for good, by what was known at
-// since: its credential goes out of use until somebody signs in. When the tokens
-// have been renewed since, by a sign-in or without, nothing happens: the refusal was
-// not about these. The reason is shown to operators.
-func (s *Service) Refused(ctx context.Context, cr *realm.Credential, reason string, since time.Time) error {
+// Refused is for an account that the backend refused for good when it was shown the
+// tokens of a version: its credential goes out of use until somebody signs in. When
+// the tokens have become others since, by a sign-in or without, nothing happens: the
+// refusal was not about these. The reason is shown to operators.
+func (s *Service) Refused(ctx context.Context, cr *realm.Credential, reason string, version int64) error {
 	return s.tx(ctx, func(r store.Repos) error {
-		a, err := r.CodexAccounts.Get(ctx, cr.ID)
+		a, err := r.CodexAccounts.Shown(ctx, cr.ID)
 		if errors.Is(err, store.ErrNotFound) {
 			return nil // then it is out of use for that
 		}
 		if err != nil {
 			return fmt.Errorf("read the account: %w", err)
 		}
-		if !a.RefreshedAt.Before(since.Truncate(time.Millisecond)) { // as exact as a row is
+		if a.Version != version {
 			return nil
 		}
 		now, err := credential(ctx, r, cr.ID)

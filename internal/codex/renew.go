@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"realms/internal/catalog"
 	"realms/internal/realm"
 	"realms/internal/store"
 	"realms/internal/upstream/codexauth"
@@ -33,37 +34,85 @@ func (s *Service) progress(ctx context.Context, e *entry) (store.CodexProgress, 
 }
 
 // missing is what a flight ends with that could not read the account: where there
-// is none, its credential goes out of use until somebody signs in.
+// is none, or nobody can read it, its credential goes out of use until somebody signs
+// in.
 func (s *Service) missing(ctx context.Context, e *entry, err error) error {
-	if !errors.Is(err, store.ErrNotFound) {
+	ended, why := notSignedIn(), ""
+	switch {
+	case errors.Is(err, store.ErrDamaged):
+		ended, why = unreadable(err), unreadableWhy
+	case !errors.Is(err, store.ErrNotFound):
 		return later(err, 0)
+	default:
+		s.forget(e)
 	}
-	e.forget()
-	if err := s.signOut(ctx, e, ""); err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err := s.signOut(ctx, e, why); err != nil && !errors.Is(err, store.ErrNotFound) {
 		s.log.WarnContext(ctx, "credential without an account stays in use", "credential", e.id, "error", err)
 	}
-	return notSignedIn()
+	return ended
 }
 
-// lease tries to be the one who renews a version. What waits to be stored needs no
-// lease: its refresh token is used already.
-func (s *Service) lease(ctx context.Context, e *entry, version int64, holder string, p store.CodexProgress) (bool, error) {
-	if e.unstored(version) != nil || e.goneWhy(version) != "" {
-		return true, nil
+// withoutLease ends a flight whose refresh token is of no more use, or was used
+// already; false: it has to be.
+func (s *Service) withoutLease(ctx context.Context, e *entry, n need, p store.CodexProgress) (done bool, err error) {
+	if next := s.unstored(e, n.from); next != nil {
+		return true, s.keep(ctx, e, next)
 	}
-	now := s.now()
-	if p.LeaseUntil.After(now) {
+	if p.RefreshError != "" {
+		return true, s.endRefused(ctx, e, n, p.RefreshError)
+	}
+	if why := e.goneWhy(n.from); why != "" {
+		return true, s.markRefused(ctx, e, n, why)
+	}
+	return false, nil
+}
+
+// attempt renews a version if this process may. False: another is at it, or it came
+// too late; then the row is to be looked at again.
+func (s *Service) attempt(ctx context.Context, e *entry, n need, holder string, p store.CodexProgress) (done bool, err error) {
+	if now := s.now(); p.Leased(now, now.Add(leaseTime)) {
 		return false, nil
 	}
-	var held bool
-	err := s.o.Store.Tx(ctx, func(r store.Repos) (err error) {
-		held, err = r.CodexAccounts.Lease(ctx, e.id, version, holder, now, now.Add(leaseTime))
+	row, until, err := s.lease(ctx, e, n.from, holder)
+	if err != nil || row == nil {
+		return false, err
+	}
+	switch {
+	case ctx.Err() != nil: // what has not begun need not be waited for
+		done, err = true, ctx.Err()
+	case !s.accepted(): // it was, when the flight began
+		done, err = true, notAccepted()
+	case s.now().After(until.Add(-exchangeTime - writeTime)):
+	default:
+		return true, s.exchange(ctx, e, n, row, holder)
+	}
+	s.release(ctx, e, holder)
+	return done, err
+}
+
+// lease tries to be the one who renews a version, and gives the row that has it, read
+// under the lease; nil: somebody else is at it. The time is taken anew by each try,
+// however long the ones before had to wait.
+func (s *Service) lease(ctx context.Context, e *entry, version int64, holder string) (row *realm.CodexAccount, until time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, leaseWait)
+	defer cancel()
+	err = s.o.Store.Tx(ctx, func(r store.Repos) error {
+		now := s.now()
+		row, until = nil, now.Add(leaseTime)
+		held, err := r.CodexAccounts.Lease(ctx, e.id, version, holder, now, until)
+		if err != nil || !held {
+			return err
+		}
+		row, err = r.CodexAccounts.Get(ctx, e.id)
 		return err
 	})
-	if err != nil {
-		return false, later(fmt.Errorf("take the lease: %w", err), 0)
+	switch {
+	case err == nil:
+		return row, until, nil
+	case errors.Is(err, store.ErrNotFound), errors.Is(err, store.ErrUnreadable):
+		return nil, until, s.missing(ctx, e, err)
 	}
-	return held, nil
+	return nil, until, later(fmt.Errorf("take the lease: %w", err), 0)
 }
 
 func (s *Service) release(ctx context.Context, e *entry, holder string) {
@@ -75,36 +124,41 @@ func (s *Service) release(ctx context.Context, e *entry, holder string) {
 	}
 }
 
-// exchange trades the refresh token of a version that this process alone may use.
-func (s *Service) exchange(ctx context.Context, e *entry, n need, holder string) error {
-	if next := e.unstored(n.from); next != nil {
-		return s.keep(ctx, e, next)
-	}
-	if why := e.goneWhy(n.from); why != "" {
-		return s.markRefused(ctx, e, n, why)
-	}
-	row, err := s.o.Store.Read().CodexAccounts.Get(ctx, e.id)
-	if err != nil {
-		s.release(ctx, e, holder)
-		return s.missing(ctx, e, err)
-	}
+// exchange trades the refresh token of a row that this process alone may use.
+func (s *Service) exchange(ctx context.Context, e *entry, n need, row *realm.CodexAccount, holder string) error {
 	call, cancel := backstop(ctx, exchangeTime)
 	tokens, err := s.client(s.channel(e)).Refresh(call, row.Tokens.Refresh, n.reason)
 	cancel()
 	if err == nil {
 		var next *realm.CodexAccount
 		if next, err = renewed(row, tokens.CodexTokens, s.now()); err == nil {
-			e.hold(next)
-			return s.keep(ctx, e, next)
+			return s.keepAll(ctx, e, next, tokens.Access != "")
 		}
+		s.revoke(ctx, s.channel(e), tokens.Refresh) // nobody will use it
 	}
 	if p := asAuth(err); p != nil && p.Permanent || errors.Is(err, errAnotherAccount) {
 		return s.notRenewed(ctx, e, n, err)
 	}
 	s.release(ctx, e, holder)
+	return s.notNow(ctx, e, err)
+}
+
+// notNow ends a renewal that did not go well and may yet.
+func (s *Service) notNow(ctx context.Context, e *entry, err error) error {
 	s.metrics.renewed(resultFailed)
 	s.log.WarnContext(ctx, "codex account not renewed, trying again later", "credential", e.id, "error", err)
 	return later(err, 0)
+}
+
+// keepAll is keep for what an exchange gave. Without an access token nothing is won,
+// but the refresh token may be another one by now.
+func (s *Service) keepAll(ctx context.Context, e *entry, next *realm.CodexAccount, access bool) error {
+	e.hold(next)
+	err := s.keep(ctx, e, next)
+	if err != nil || access {
+		return err
+	}
+	return s.notNow(ctx, e, errNoAccess)
 }
 
 // renewed is a row with the tokens that an answer held; its Version is still that
@@ -112,7 +166,11 @@ func (s *Service) exchange(ctx context.Context, e *entry, n need, holder string)
 func renewed(row *realm.CodexAccount, tokens realm.CodexTokens, now time.Time) (*realm.CodexAccount, error) {
 	next := *row
 	next.Tokens = overlay(row.Tokens, tokens)
-	next.RefreshedAt, next.ExpiresAt, next.RefreshError = now, time.Time{}, ""
+	next.RefreshError = ""
+	if tokens.Access == "" {
+		return &next, nil
+	}
+	next.RefreshedAt, next.ExpiresAt = now, time.Time{}
 	claims, readable := claimsOf(next.Tokens)
 	switch {
 	case !readable: // they say nothing of themselves: the backend will tell
@@ -155,13 +213,31 @@ func (e *entry) hold(next *realm.CodexAccount) {
 
 // unstored is what the issuer gave in the place of a version's tokens and the store
 // has not taken yet; nil: nothing.
-func (e *entry) unstored(version int64) *realm.CodexAccount {
+func (s *Service) unstored(e *entry, version int64) *realm.CodexAccount {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.pending != nil && e.pending.Version != version {
+	next := e.pending
+	stale := next != nil && next.Version != version
+	if stale {
 		e.pending = nil // others have taken their place by now
 	}
-	return e.pending
+	e.mu.Unlock()
+	if stale {
+		s.drop(e, next)
+		return nil
+	}
+	return next
+}
+
+// drop gives tokens back to the issuer that nobody will use; nil: none. Those of the
+// sign-in that is in use are left alone: to revoke one of them ends them all.
+func (s *Service) drop(e *entry, next *realm.CodexAccount) {
+	if next == nil {
+		return
+	}
+	if v := e.view.Load(); v != nil && v.account.SignedInAt.Equal(next.SignedInAt) {
+		return
+	}
+	s.fly(func() { s.revoke(s.base, s.channel(e), next.Tokens.Refresh) })
 }
 
 // keep makes tokens durable, then lets them be used.
@@ -196,13 +272,24 @@ func (s *Service) put(ctx context.Context, next *realm.CodexAccount) (kept bool,
 			return err
 		}
 		if before.RefreshError != "" { // somebody took our lease for dead, and the tokens for lost
-			if _, err := s.inner(r, serverActor).CredentialSignedIn(ctx, next.Credential); err != nil {
+			if err := s.takeBack(ctx, r, next.Credential, before.RefreshError); err != nil {
 				return err
 			}
 		}
 		return r.Changes.Bump(ctx, store.KindCodexAccount, next.Credential)
 	})
 	return kept, err
+}
+
+// takeBack lets a credential be used again that is out of use for a refusal that was
+// none. What else may have put it out is left.
+func (s *Service) takeBack(ctx context.Context, r store.Repos, id realm.ID, why string) error {
+	cr, err := credential(ctx, r, id)
+	if err != nil || cr.StateReason != catalog.ReasonSignIn(why, cr.Endpoint.Channel.Name, cr.Name) {
+		return err
+	}
+	_, err = s.inner(r, serverActor).CredentialSignedIn(ctx, id)
+	return err
 }
 
 // kept ends a renewal whose tokens the store has taken, or whose row has others by
@@ -214,12 +301,15 @@ func (s *Service) kept(ctx context.Context, e *entry, next *realm.CodexAccount, 
 	}
 	stored := *next
 	stored.Version++
-	e.adopt(&stored, false)
+	s.adopt(e, &stored, false)
 	e.mu.Lock()
 	e.unchecked = stored.Version
 	e.mu.Unlock()
 	s.metrics.renewed(resultRenewed)
 	s.log.InfoContext(ctx, "codex account renewed", "credential", e.id, "expires_at", stored.ExpiresAt)
+	if x := stored.ExpiresAt; !x.IsZero() && !x.After(stored.RefreshedAt) {
+		s.log.WarnContext(ctx, "tokens of a codex account seem over as they come: is this machine's clock right?", "credential", e.id)
+	}
 	return nil
 }
 
@@ -230,8 +320,9 @@ func (s *Service) notKept(ctx context.Context, e *entry, next *realm.CodexAccoun
 		return s.missing(ctx, e, err)
 	}
 	if err != nil {
-		return later(err, 0)
+		return s.missing(ctx, e, err)
 	}
+	s.drop(e, next)
 	if v := e.view.Load(); v != nil && !v.dead(s.now()) {
 		s.metrics.renewed(resultFound)
 		return nil

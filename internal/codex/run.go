@@ -54,6 +54,7 @@ func (s *Service) flushOrSay(ctx context.Context, e *entry) {
 // tend looks after every account once.
 func (s *Service) tend(ctx context.Context) {
 	accepted := s.accepted()
+	var usable []*realm.Credential
 	s.each(func(e *entry) {
 		if ctx.Err() != nil {
 			return
@@ -65,23 +66,31 @@ func (s *Service) tend(ctx context.Context) {
 			return
 		}
 		e.last.Store(cr.Endpoint.Channel)
+		e.missed.Store(false)
 		if accepted && cr.Usable() && cr.Endpoint.Channel.Enabled {
-			s.tendUsable(ctx, e, cr)
+			s.renewDue(e)
+			usable = append(usable, cr)
 		}
 	})
+	for _, cr := range usable { // after all: each may take its time
+		if ctx.Err() == nil {
+			s.followUsage(ctx, s.entry(cr.ID), cr)
+		}
+	}
 }
 
-// tendUsable renews tokens that are due, and asks for the usage of an account that
-// requests go out with.
-func (s *Service) tendUsable(ctx context.Context, e *entry, cr *realm.Credential) {
-	v, now := e.view.Load(), s.now()
-	if v == nil {
-		return
-	}
-	if v.due(now) || v.dead(now) {
+// renewDue begins to renew tokens that soon will be over, or are.
+func (s *Service) renewDue(e *entry) {
+	now := s.now()
+	if v := e.view.Load(); v != nil && (v.due(now) || v.dead(now)) {
 		_, _ = s.join(e, need{from: v.account.Version, reason: codexauth.ReasonExpiry}) // it tells the log
 	}
-	if v.dead(now) || !e.wantsUsage(now) {
+}
+
+// followUsage asks for the usage of an account that requests go out with.
+func (s *Service) followUsage(ctx context.Context, e *entry, cr *realm.Credential) {
+	now := s.now()
+	if v := e.view.Load(); v == nil || v.dead(now) || !e.wantsUsage(now) {
 		return
 	}
 	if err := s.askUsage(ctx, e, cr); err != nil && ctx.Err() == nil {
@@ -103,14 +112,16 @@ func (e *entry) wantsUsage(now time.Time) bool {
 }
 
 // tendGone lets an account go whose credential is not in the catalogue any more. Its
-// row went with the credential's; what is left is to tell the provider.
+// row went with the credential's; what is left is to tell the provider. Not at the
+// first look: a store that is being restored is empty for a moment, and a sign-in that
+// is revoked does not come back.
 func (s *Service) tendGone(ctx context.Context, e *entry) {
 	_, err := s.o.Store.Read().Credentials.Get(ctx, e.id)
-	if !errors.Is(err, store.ErrNotFound) {
+	if !errors.Is(err, store.ErrNotFound) || !e.missed.Swap(true) {
 		return
 	}
 	v := e.view.Load()
-	e.forget()
+	s.forget(e)
 	s.entries.Delete(e.id)
 	if v != nil {
 		s.revoke(ctx, e.last.Load(), v.account.Tokens.Refresh)

@@ -33,6 +33,10 @@ type Options struct {
 	Now             func() time.Time      // nil: time.Now
 	Log             *slog.Logger          // nil: nothing is logged
 	Registry        prometheus.Registerer // nil: nothing is counted
+	// Changed hears of a credential that has another account now than this process
+	// knew: what was learnt about it was about the other one. It may be called from
+	// any goroutine, with no lock held; nil: nobody wants to know.
+	Changed func(credential realm.ID)
 }
 
 // Service keeps the accounts. It is safe for concurrent use. What it does in the
@@ -43,7 +47,7 @@ type Service struct {
 	now     func() time.Time
 	metrics metrics
 
-	writeTime time.Duration
+	writeTime, patience, patienceSlow time.Duration
 
 	entries sync.Map // realm.ID of a credential → *entry
 
@@ -58,7 +62,10 @@ type Service struct {
 // New makes a service that knows no account until Load; who does without Load has
 // each account read at its first use.
 func New(o Options) *Service {
-	s := &Service{o: o, log: o.Log, now: o.Now, metrics: newMetrics(o.Registry), writeTime: writeTime}
+	s := &Service{
+		o: o, log: o.Log, now: o.Now, metrics: newMetrics(o.Registry),
+		writeTime: writeTime, patience: patience, patienceSlow: patienceSlow,
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -95,11 +102,23 @@ func (s *Service) fly(f func()) bool {
 	return true
 }
 
-// client speaks for a channel; nil: one that is gone.
+// client speaks for a channel; nil: one that is gone. For one whose settings could not
+// be read it speaks to nobody: there may be a proxy among them.
 func (s *Service) client(ch *realm.Channel) *codexauth.Client {
-	return &codexauth.Client{
-		Issuer: s.o.Issuer, Backend: s.o.Backend, HTTP: s.o.HTTP(ch), Now: s.now, UserAgent: s.o.UserAgent,
+	c := &codexauth.Client{Issuer: s.o.Issuer, Backend: s.o.Backend, Now: s.now, UserAgent: s.o.UserAgent}
+	if ch != nil && ch.Unreadable != nil {
+		c.HTTP = &http.Client{Transport: nowhere{}}
+	} else {
+		c.HTTP = s.o.HTTP(ch)
 	}
+	return c
+}
+
+// nowhere sends nothing.
+type nowhere struct{}
+
+func (nowhere) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("the channel's settings cannot be read")
 }
 
 func (s *Service) entry(credential realm.ID) *entry {
@@ -126,7 +145,8 @@ func (s *Service) each(f func(e *entry)) {
 	})
 }
 
-// Load reads every account. When it fails all stay as they were.
+// Load reads every account. One whose tokens do not open is as good as not there; the
+// others are served.
 func (s *Service) Load(ctx context.Context) error {
 	accounts, err := s.o.Store.Read().CodexAccounts.List(ctx)
 	if err != nil {
@@ -135,11 +155,13 @@ func (s *Service) Load(ctx context.Context) error {
 	there := make(map[realm.ID]bool, len(accounts))
 	for _, a := range accounts {
 		there[a.Credential] = true
-		s.entry(a.Credential).adopt(a, true)
+		if err := s.heard(ctx, s.entry(a.Credential), true); err != nil {
+			return fmt.Errorf("load the codex accounts: %w", err)
+		}
 	}
 	s.each(func(e *entry) {
 		if !there[e.id] {
-			e.forget()
+			s.forget(e)
 		}
 	})
 	return nil
@@ -153,11 +175,25 @@ func (s *Service) Apply(ctx context.Context, changes []store.Change) error {
 			continue
 		}
 		done[c.ID] = true
-		if err := s.reread(ctx, s.entry(c.ID)); err != nil && !errors.Is(err, store.ErrNotFound) {
+		if err := s.heard(ctx, s.entry(c.ID), false); err != nil {
 			return fmt.Errorf("read a codex account again: %w", err)
 		}
 	}
 	return nil
+}
+
+// heard is rereadOver for an account that is there, is gone, or cannot be read: one
+// must not keep this process from hearing of the others.
+func (s *Service) heard(ctx context.Context, e *entry, over bool) error {
+	err := s.rereadOver(ctx, e, over)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case errors.Is(err, store.ErrUnreadable):
+		s.log.ErrorContext(ctx, "codex account not used: its tokens cannot be read", "credential", e.id, "error", err)
+		return nil
+	}
+	return err
 }
 
 // reread takes what the store has of an account; store.ErrNotFound: nothing.
@@ -168,14 +204,29 @@ func (s *Service) rereadOver(ctx context.Context, e *entry, over bool) error {
 	a, err := s.o.Store.Read().CodexAccounts.Get(ctx, e.id)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		e.forget()
+		s.forget(e)
+		return err
+	case errors.Is(err, store.ErrUnreadable):
+		e.view.Store(nil) // there may be others now than those that are known
 		return err
 	case err != nil:
 		return fmt.Errorf("read the account: %w", err)
 	}
-	e.adopt(a, over)
+	s.adopt(e, a, over)
 	return nil
 }
+
+// adopt takes up what is in the store, and tells whoever wants to know if that is
+// another account.
+func (s *Service) adopt(e *entry, a *realm.CodexAccount, over bool) {
+	if e.adopt(a, over) && s.o.Changed != nil {
+		s.o.Changed(e.id)
+	}
+}
+
+// forget is for an account that is not signed in any more. What the issuer has given
+// for it and nobody has stored is given back.
+func (s *Service) forget(e *entry) { s.drop(e, e.forget()) }
 
 // accepted tells whether the operator has accepted the use of accounts.
 func (s *Service) accepted() bool { return s.o.Settings.State().CodexAccepted() }

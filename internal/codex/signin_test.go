@@ -311,7 +311,7 @@ func TestWorkspaceThatCannotBeChecked(t *testing.T) {
 	if e := realm.AsError(err); e.Code != realm.CodeUnavailable || !strings.Contains(e.Message, "Cloudflare") {
 		t.Errorf("signed in: %v", err)
 	}
-	if cr := p.cr("main"); cr.Usable() || !strings.Contains(cr.StateReason, "realms codex refresh codex/main") {
+	if cr := p.cr("main"); cr.Usable() || !strings.Contains(cr.StateReason, "try codex refresh") {
 		t.Errorf("%s: %q", cr.State, cr.StateReason)
 	}
 	a, err := p.Refresh(t.Context(), actor, "codex", "main")

@@ -173,18 +173,18 @@ func TestRefused(t *testing.T) {
 		r.signIn(p)
 		cr := p.cr("main")
 		r.forward(time.Minute)
-		since := r.Now()
-		r.forward(time.Minute)
-		_, err := p.Refresh(t.Context(), actor, "codex", "main")
+		before, err := p.Identity(t.Context(), cr)
 		p.must(err)
-		p.must(p.Refused(t.Context(), cr, "late", since))
-		p.must(p.Refused(t.Context(), cr, "late", r.Now()))
+		_, err = p.Refresh(t.Context(), actor, "codex", "main")
+		p.must(err)
+		p.must(p.Refused(t.Context(), cr, "late", before.Version))
 		if !p.cr("main").Usable() {
 			t.Error("a late refusal took the credential out of use")
 		}
-		r.forward(time.Minute)
+		after, err := p.Identity(t.Context(), cr)
+		p.must(err)
 		for _, reason := range []string{"the workspace is closed", "again"} {
-			p.must(p.Refused(t.Context(), cr, reason, r.Now()))
+			p.must(p.Refused(t.Context(), cr, reason, after.Version))
 			now := p.cr("main")
 			if now.Usable() || now.StateReason != catalog.ReasonSignIn("the workspace is closed", "codex", "main") {
 				t.Errorf("%s: %q", now.State, now.StateReason)
@@ -194,7 +194,7 @@ func TestRefused(t *testing.T) {
 			t.Error("the snapshot does not know")
 		}
 		p.must(p.Remove(t.Context(), actor, "codex", "main"))
-		p.must(p.Refused(t.Context(), cr, "of an account that is gone", r.Now()))
+		p.must(p.Refused(t.Context(), cr, "of an account that is gone", after.Version))
 		if reason := p.cr("main").StateReason; reason != catalog.ReasonNotSignedIn("codex", "main") {
 			t.Errorf("%q", reason)
 		}
@@ -307,6 +307,10 @@ func TestTendRevokesWhatIsGone(t *testing.T) {
 	refresh := p.row().Tokens.Refresh
 	_, err := p.catalog.DeleteChannel(t.Context(), actor, "codex")
 	p.must(err)
+	p.tend(t.Context())
+	if !r.fake.Serves(refresh) {
+		t.Error("it was revoked at the first look")
+	}
 	p.tend(t.Context())
 	if r.fake.Serves(refresh) {
 		t.Error("the account is still signed in at the provider")

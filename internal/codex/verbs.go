@@ -53,18 +53,18 @@ func (s *Service) Import(ctx context.Context, actor string, to Target, authFile 
 
 // mayImport refuses a file of another account before its token is used up.
 func (s *Service) mayImport(ctx context.Context, cr *realm.Credential, to Target, file *codexauth.AuthFile) error {
-	old, err := s.o.Store.Read().CodexAccounts.Get(ctx, cr.ID)
+	old, err := s.o.Store.Read().CodexAccounts.Shown(ctx, cr.ID)
 	if errors.Is(err, store.ErrNotFound) || to.Replace {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("read the account: %w", err)
 	}
-	account := file.AccountID
+	its := realm.CodexAccount{AccountID: file.AccountID}
 	if claims, err := codexauth.ReadClaims(file.CodexTokens); err == nil {
-		account = claims.AccountID
+		its.AccountID, its.UserID = claims.AccountID, claims.UserID
 	}
-	if account != "" && account != old.AccountID {
+	if its.AccountID != "" && !sameAccount(old, &its) {
 		return anotherAccount(cr)
 	}
 	return nil
@@ -79,6 +79,8 @@ func (s *Service) Refresh(ctx context.Context, actor, channel, name string) (*Ac
 	e := s.entry(cr.ID)
 	if err := s.reread(ctx, e); errors.Is(err, store.ErrNotFound) {
 		return nil, notSignedInAt(cr)
+	} else if errors.Is(err, store.ErrDamaged) {
+		return nil, s.missing(ctx, e, err)
 	} else if err != nil {
 		return nil, err
 	}
@@ -95,7 +97,7 @@ func (s *Service) Refresh(ctx context.Context, actor, channel, name string) (*Ac
 	if err != nil {
 		return nil, fmt.Errorf("write down that the account was refreshed: %w", err)
 	}
-	if err := s.admit(ctx, actor, cr, v.identity); err != nil {
+	if err := s.admit(ctx, actor, cr, v.account); err != nil {
 		return nil, err
 	}
 	return s.show(ctx, cr.ID)
@@ -121,7 +123,13 @@ func (s *Service) Usage(ctx context.Context, _, channel, name string) (*Account,
 	if err != nil {
 		return nil, err
 	}
-	err = s.askUsage(ctx, s.entry(cr.ID), cr)
+	e := s.entry(cr.ID)
+	err = s.askUsage(ctx, e, cr)
+	if p := asAuth(err); p != nil && p.Status == http.StatusUnauthorized {
+		if _, err = s.Renew(ctx, cr, realm.CodexIdentity{Version: e.version()}); err == nil {
+			err = s.askUsage(ctx, e, cr)
+		}
+	}
 	if errors.Is(err, ErrNotSignedIn) {
 		return nil, notSignedInAt(cr)
 	}
@@ -131,18 +139,14 @@ func (s *Service) Usage(ctx context.Context, _, channel, name string) (*Account,
 	return s.show(ctx, cr.ID)
 }
 
-// askUsage asks for an account's usage, and stores it.
+// askUsage asks for an account's usage, and stores it. A refusal is not taken for one
+// of the tokens: requests may go on with them all the same.
 func (s *Service) askUsage(ctx context.Context, e *entry, cr *realm.Credential) error {
-	id, err := s.identity(ctx, e, cr)
+	id, err := s.identity(ctx, e)
 	if err != nil {
 		return err
 	}
 	limits, err := s.fetchUsage(ctx, cr, id)
-	if p := asAuth(err); p != nil && p.Status == http.StatusUnauthorized {
-		if id, err = s.Renew(ctx, cr, id); err == nil {
-			limits, err = s.fetchUsage(ctx, cr, id)
-		}
-	}
 	if err != nil {
 		return err
 	}
@@ -187,14 +191,15 @@ func (s *Service) Remove(ctx context.Context, actor, channel, name string) error
 	if err != nil {
 		return err
 	}
-	old, err := s.o.Store.Read().CodexAccounts.Get(ctx, cr.ID)
-	if errors.Is(err, store.ErrNotFound) {
-		return notSignedInAt(cr)
-	}
-	if err != nil { // tokens that cannot be read can be forgotten all the same
-		s.log.WarnContext(ctx, "the account's tokens cannot be read, so they are not revoked at the provider", "credential", cr.ID, "error", err)
-	}
-	err = s.tx(ctx, func(r store.Repos) error {
+	var old *realm.CodexAccount
+	err = s.tx(ctx, func(r store.Repos) (err error) {
+		// Not before: what is renewed until then is what has to be revoked.
+		if old, err = known(ctx, r, cr.ID); err != nil {
+			return err
+		}
+		if old == nil {
+			return notSignedInAt(cr)
+		}
 		if err := r.CodexAccounts.Delete(ctx, cr.ID); err != nil {
 			return err
 		}
@@ -206,9 +211,10 @@ func (s *Service) Remove(ctx context.Context, actor, channel, name string) error
 	if err != nil {
 		return fmt.Errorf("forget the account: %w", err)
 	}
-	s.entry(cr.ID).forget()
-	if old != nil {
-		s.revoke(ctx, cr.Endpoint.Channel, old.Tokens.Refresh)
+	s.forget(s.entry(cr.ID))
+	if old.Tokens.Refresh == "" { // they can be forgotten all the same
+		s.log.WarnContext(ctx, "the account's tokens cannot be read, so they are not revoked at the provider", "credential", cr.ID)
 	}
+	s.revoke(ctx, cr.Endpoint.Channel, old.Tokens.Refresh)
 	return nil
 }

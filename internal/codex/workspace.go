@@ -51,14 +51,22 @@ func unusable(err error) bool {
 
 // admit lets a credential be used whose account has just been signed in or renewed
 // by somebody: after a look at its workspace, since an account of another region
-// must not be sent to the ordinary address. Until that is known it stays out.
-func (s *Service) admit(ctx context.Context, actor string, cr *realm.Credential, id realm.CodexIdentity) error {
+// must not be sent to the ordinary address. Until that is known it stays out. What is
+// said of one sign-in does not hold for another that took its place meanwhile.
+func (s *Service) admit(ctx context.Context, actor string, cr *realm.Credential, a *realm.CodexAccount) error {
 	ask, cancel := context.WithTimeout(ctx, askTime)
-	err := s.client(cr.Endpoint.Channel).Workspace(ask, id)
+	err := s.client(cr.Endpoint.Channel).Workspace(ask, newView(a).identity)
 	cancel()
 	write, done := backstop(ctx, s.writeTime)
 	defer done()
 	put := s.tx(write, func(r store.Repos) error {
+		now, gone := r.CodexAccounts.Shown(write, cr.ID)
+		switch {
+		case errors.Is(gone, store.ErrNotFound), gone == nil && (!now.SignedInAt.Equal(a.SignedInAt) || !sameAccount(now, a)):
+			return &realm.Error{Code: realm.CodeConflict, Message: "Another sign-in has taken the place of this one, or the account was removed."}
+		case gone != nil:
+			return fmt.Errorf("read the account: %w", gone)
+		}
 		x := s.inner(r, actor)
 		if err == nil {
 			_, err := x.CredentialSignedIn(write, cr.ID)
@@ -78,5 +86,11 @@ func outReason(cr *realm.Credential, err error) string {
 	if unusable(err) {
 		return catalog.ReasonSignIn(asAuth(err).Message, cr.Endpoint.Channel.Name, cr.Name)
 	}
-	return fmt.Sprintf("its workspace could not be checked: run `realms codex refresh %s`", commandName(cr))
+	return unchecked(cr)
+}
+
+// unchecked is the reason of a credential whose account's workspace is not known. It
+// is one that asks for a sign-in: no other verb may put such a credential in use.
+func unchecked(cr *realm.Credential) string {
+	return catalog.ReasonSignIn("its workspace was not checked; try codex refresh first, or else", cr.Endpoint.Channel.Name, cr.Name)
 }

@@ -118,7 +118,11 @@ func (a *application) declareCatalog(ctx context.Context) error {
 		}
 	}
 	for _, e := range a.doc.channels.entries {
-		done, err := a.catalog.UpsertChannel(ctx, a.merge(e.spec))
+		var done []store.Mutation
+		err := a.checkSettings(e.spec)
+		if err == nil {
+			done, err = a.catalog.UpsertChannel(ctx, a.merge(e.spec))
+		}
 		if err := a.took(e.path, done, err); err != nil {
 			return err
 		}

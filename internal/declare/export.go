@@ -34,6 +34,9 @@ func Export(ctx context.Context, s *store.Store, o ExportOptions) ([]byte, error
 		users, err = account.ReadUsers(ctx, r)
 		return err
 	})
+	if err == nil {
+		err = checkReadable(state, o.Secrets)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -56,6 +59,23 @@ func Export(ctx context.Context, s *store.Store, o ExportOptions) ([]byte, error
 		w.item(1, f.plain("groups", textList(u.Groups)))
 	}
 	return w.Bytes(), nil
+}
+
+// checkReadable refuses to export as empty what could not be read.
+func checkReadable(state *catalog.State, secrets bool) error {
+	for _, ch := range state.Channels {
+		if ch.Unreadable != nil {
+			return fmt.Errorf("channel %q: %w", ch.Name, ch.Unreadable)
+		}
+		for _, ep := range ch.Endpoints {
+			for _, cr := range ep.Credentials {
+				if secrets && cr.Unreadable != nil {
+					return fmt.Errorf("credential %q of channel %q: %w", cr.Name, ch.Name, cr.Unreadable)
+				}
+			}
+		}
+	}
+	return nil
 }
 
 func exportModel(m *realm.Model) flow {

@@ -51,6 +51,17 @@ func (a *application) merge(e channelEntry) catalog.ChannelSpec {
 	return spec
 }
 
+// checkSettings refuses to guess what stood in settings that cannot be read any more:
+// a channel without the proxy it had would be asked directly.
+func (a *application) checkSettings(e channelEntry) error {
+	ch := a.before.Channel(e.Name)
+	if ch == nil || ch.Unreadable == nil || e.proxyGiven && e.setHeadersGiven {
+		return nil
+	}
+	return &realm.Error{Code: realm.CodeConflict, Message: fmt.Sprintf("The settings of channel %q in the store cannot be read, so its proxy and the headers that it sets cannot be kept: "+
+		`say both here, proxy: "" and headers: {set: {}} where there are none.`, e.Name)}
+}
+
 // keepSecrets completes settings by what an export without secrets leaves out.
 func (a *application) keepSecrets(e channelEntry, s *realm.ChannelSettings, stored realm.ChannelSettings) {
 	if !e.proxyGiven && stored.Proxy != "" {

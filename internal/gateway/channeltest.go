@@ -40,6 +40,9 @@ func (g *Gateway) TestChannel(ctx context.Context, channel, model string) (*Test
 		return nil, err
 	}
 	cr := testCredential(ch)
+	if err := secretLost(ch, cr); err != nil {
+		return nil, err
+	}
 	if cr == nil {
 		return nil, &realm.Error{Code: realm.CodeConflict, Message: fmt.Sprintf("channel %q has no enabled credential to test with", channel)}
 	}
@@ -158,6 +161,16 @@ func testRequest(ch *realm.Channel, model string) (*openai.Operation, []byte, er
 		return op, text, nil
 	}
 	return nil, nil, errors.New("no operation serves " + want.String())
+}
+
+// secretLost is why a channel cannot be asked that is in the store but does not open:
+// without its proxy or its headers it must not go out.
+func secretLost(ch *realm.Channel, cr *realm.Credential) error {
+	if ch.Unreadable == nil && (cr == nil || cr.Unreadable == nil) {
+		return nil
+	}
+	return &realm.Error{Code: realm.CodeConflict, Message: fmt.Sprintf(
+		"what channel %q keeps secret cannot be read from the store: set it anew with `realms apply`", ch.Name)}
 }
 
 func testCredential(ch *realm.Channel) *realm.Credential {

@@ -80,6 +80,9 @@ func (g *Gateway) identity(ctx context.Context, cr *realm.Credential) (realm.Cod
 // answers from memory until then.
 func noIdentity(ctx context.Context, err error) *upstream.Failure {
 	o := realm.Outcome{Cause: realm.CauseAuth, Scope: realm.ScopeNone, Next: realm.NextOther, Err: err}
+	if errors.Is(err, codex.ErrSlow) {
+		o.Cause = realm.CauseTimeout
+	}
 	if ctx.Err() != nil {
 		o = realm.Outcome{Cause: realm.CauseClientGone, Next: realm.NextStop, Err: err}
 		if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {

@@ -58,6 +58,9 @@ type Channel struct {
 	Groups   []ID
 	Bindings []Binding
 	Settings ChannelSettings
+	// Unreadable is why the store's Settings could not be read, which are empty then:
+	// nothing may go out through the channel. nil: they were.
+	Unreadable error
 	// Slot is the channel's place in Snapshot.Channels; filled by NewSnapshot.
 	Slot int
 	// Endpoints in declared order; filled by the catalogue, not by the store.
@@ -105,6 +108,9 @@ type Credential struct {
 	State       CredentialState
 	StateReason string
 	StateSince  time.Time // zero while CredentialOK
+	// Unreadable is why the store's APIKey could not be read, which is empty then. nil:
+	// it was.
+	Unreadable error
 	// Filled by the catalogue.
 	Endpoint *Endpoint
 }
@@ -119,7 +125,9 @@ const (
 )
 
 // Usable tells whether requests may go out with the credential.
-func (c *Credential) Usable() bool { return c.Enabled && c.State == CredentialOK }
+func (c *Credential) Usable() bool {
+	return c.Enabled && c.State == CredentialOK && c.Unreadable == nil
+}
 
 // Role orders what a user may do.
 type Role string

@@ -28,6 +28,9 @@ type Keyring struct {
 // keyBytes is the length of a key.
 const keyBytes = 32
 
+// idDigits is the length of a key's id in hex.
+const idDigits = 16
+
 // What a key is used for. Each use has a key of its own, derived by its label, so
 // that nothing made for one is good for another.
 const (
@@ -68,7 +71,7 @@ func (k *Keyring) add(field string, text realm.Secret) (string, error) {
 	if !ok {
 		return "", realm.Invalid(field, fmt.Sprintf("A key is %d random bytes as base64 or hex; %s.", keyBytes, makeOne))
 	}
-	id, err := hkdf.Key(sha256.New, key, nil, labelID, 8)
+	id, err := hkdf.Key(sha256.New, key, nil, labelID, idDigits/2)
 	if err != nil {
 		return "", fmt.Errorf("derive a key's id: %w", err)
 	}

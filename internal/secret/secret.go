@@ -82,6 +82,15 @@ func (k *Keyring) Seal(p Place, plain string) (string, error) {
 	return prefix + version + ":" + k.master + ":" + base64.RawURLEncoding.EncodeToString(box), nil
 }
 
+// SealedSize is how long a sealed text of n bytes is; of "" none. Key ids are of one
+// length.
+func SealedSize(n int) int {
+	if n == 0 {
+		return 0
+	}
+	return len(prefix+version+"::") + idDigits + base64.RawURLEncoding.EncodedLen(overhead+n)
+}
+
 // Open reads what Seal wrote at the same place, and a text in the clear as it is.
 // Whether a text may still be in the clear is the caller's to know. The error
 // names the place, never the text.

@@ -17,8 +17,18 @@ func (a *App) buildCodex() {
 	a.Codex = codex.New(codex.Options{
 		Store: a.Store, Catalog: a.Catalog, Settings: a.Settings, HTTP: a.codexClient,
 		Issuer: cfg.TestIssuer, Backend: cfg.TestBackend, UserAgent: "realms/" + version.Number(),
-		Log: a.Log, Registry: a.Registry,
+		Changed: a.accountChanged,
+		Log:     a.Log, Registry: a.Registry,
 	})
+}
+
+// accountChanged has the scheduler forget what it holds against a credential: it was
+// about another account.
+func (a *App) accountChanged(credential realm.ID) {
+	snap := a.Catalog.Snapshot()
+	if cr := snap.Credential(credential); cr != nil {
+		a.Scheduler.Mend(snap, cr.Endpoint.Channel.ID, credential, time.Now())
+	}
 }
 
 // codexClient is what the management of a channel's accounts goes through: its proxy

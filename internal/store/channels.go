@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"realms/internal/realm"
@@ -17,7 +18,7 @@ type Channels struct{ h handle }
 const (
 	selectChannels = "SELECT id, name, type, enabled, priority, weight, apis, settings FROM channels"
 	insertChannel  = "INSERT INTO channels (id, name, type, enabled, priority, weight, apis, settings) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-	updateChannel  = "UPDATE channels SET name = ?, type = ?, enabled = ?, priority = ?, weight = ?, apis = ?, settings = ? WHERE id = ?"
+	updateChannel  = "UPDATE channels SET name = ?, type = ?, enabled = ?, priority = ?, weight = ?, apis = ?, settings = COALESCE(?, settings) WHERE id = ?"
 	deleteChannel  = "DELETE FROM channels WHERE id = ?"
 
 	selectChannelGroups = "SELECT channel_id, group_id FROM channel_groups"
@@ -36,8 +37,8 @@ func (r Channels) read(row scanner) (*realm.Channel, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Settings, err = decodeSettings(c.Name, settings, r.h.settingsOpener(c.ID))
-	return &c, err
+	c.Settings, c.Unreadable = decodeSettings(c.Name, settings, r.h.settingsOpener(c.ID))
+	return &c, nil
 }
 
 // columns is the row of an id without it.
@@ -45,29 +46,41 @@ func (r Channels) columns(id realm.ID, c *realm.Channel) ([]any, error) {
 	if err := trimName("name", &c.Name); err != nil {
 		return nil, err
 	}
-	settings, err := encodeSettings(&c.Settings, r.h.settingsSealer(id))
-	if err != nil {
-		return nil, err
+	var settings sql.NullString // NULL: they stay as they are
+	if c.Unreadable == nil {
+		text, err := encodeSettings(&c.Settings, r.h.settingsSealer(id))
+		if err != nil {
+			return nil, err
+		}
+		settings = sql.NullString{String: text, Valid: true}
 	}
 	return []any{c.Name, string(c.Type), flag(c.Enabled), c.Priority, c.Weight, int64(c.APIs), settings}, nil
 }
 
-// List is every channel, by name. Over Read its parts are read one after the
-// other; View makes them one.
+// List is every channel, by name; one whose settings do not open is among them, and
+// Unreadable. Over Read its parts are read one after the other; View makes them one.
 func (r Channels) List(ctx context.Context) ([]*realm.Channel, error) {
 	channels, err := list(ctx, r.h, r.read, selectChannels+" ORDER BY name")
+	if err != nil {
+		return nil, err
+	}
+	err = r.h.partly(ctx, slices.ContainsFunc(channels, func(c *realm.Channel) bool { return c.Unreadable != nil }))
 	if err != nil {
 		return nil, err
 	}
 	return channels, r.bind(ctx, channels, "")
 }
 
-// Get finds a channel by id.
+// Get finds a channel by id. One whose settings do not open is an error.
 func (r Channels) Get(ctx context.Context, id realm.ID) (*realm.Channel, error) {
-	return r.one(ctx, selectChannels+" WHERE id = ?", id)
+	c, err := r.one(ctx, selectChannels+" WHERE id = ?", id)
+	if err == nil && c.Unreadable != nil {
+		return nil, c.Unreadable
+	}
+	return c, err
 }
 
-// ByName finds a channel by its name.
+// ByName finds a channel by its name; it may be Unreadable.
 func (r Channels) ByName(ctx context.Context, name string) (*realm.Channel, error) {
 	return r.one(ctx, selectChannels+" WHERE name = ?", strings.TrimSpace(name))
 }
@@ -75,6 +88,9 @@ func (r Channels) ByName(ctx context.Context, name string) (*realm.Channel, erro
 func (r Channels) one(ctx context.Context, text string, arg any) (*realm.Channel, error) {
 	c, err := one(ctx, r.h, r.read, text, arg)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.h.partly(ctx, c.Unreadable != nil); err != nil {
 		return nil, err
 	}
 	return c, r.bind(ctx, []*realm.Channel{c}, " WHERE channel_id = ?", c.ID)
@@ -126,7 +142,8 @@ func (r Channels) Insert(ctx context.Context, c *realm.Channel) error {
 	return r.insertBindings(ctx, c)
 }
 
-// Update replaces the row of c.ID, its groups and its bindings.
+// Update replaces the row of c.ID, its groups and its bindings. The settings of an
+// Unreadable one stay as they are stored: who gives it others sets Unreadable to nil.
 func (r Channels) Update(ctx context.Context, c *realm.Channel) error {
 	columns, err := r.columns(c.ID, c)
 	if err != nil {

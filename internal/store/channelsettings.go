@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"realms/internal/realm"
+	"realms/internal/secret"
 )
 
 // What the columns channels.settings, channel_models.settings and
@@ -117,6 +118,19 @@ func encodeSettings(s *realm.ChannelSettings, seal turn) (string, error) {
 	for _, e := range s.BodyEdits {
 		out.BodyEdits = append(out.BodyEdits, storedEdit{Op: string(e.Op), Path: e.Path, To: e.To, Value: e.Value, Models: e.Models})
 	}
+	plain, err := encodeStrict("settings", out)
+	if err != nil {
+		return "", err
+	}
+	// Settings that fit in the clear alone could not be sealed later.
+	longer := 0
+	_ = out.secrets(func(_, text string) (string, error) {
+		longer += secret.SealedSize(len(text)) - len(text)
+		return text, nil
+	})
+	if err := checkSealedSize("settings", len(plain)+longer); err != nil {
+		return "", err
+	}
 	if err := out.secrets(seal); err != nil {
 		return "", err
 	}
@@ -196,16 +210,24 @@ func decodeLimits(credential string, text sql.NullString) (realm.Limits, error) 
 	return realm.Limits(in), err
 }
 
-// encodeStrict leaves < > & in a body edit's value as they were written.
+// encodeStrict is encodeSame for a column.
 func encodeStrict(field string, v any) (string, error) {
+	text, err := encodeSame(field, v)
+	if err != nil {
+		return "", err
+	}
+	return text, checkText(field, text)
+}
+
+// encodeSame leaves < > & in a body edit's value as they were written.
+func encodeSame(field string, v any) (string, error) {
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
 		return "", fmt.Errorf("encode %s: %w", field, err)
 	}
-	text := strings.TrimSuffix(b.String(), "\n")
-	return text, checkText(field, text)
+	return strings.TrimSuffix(b.String(), "\n"), nil
 }
 
 // decodeStrict reads what encodeStrict wrote; an empty text leaves v as it is. A

@@ -9,7 +9,21 @@ import (
 	"time"
 
 	"realms/internal/realm"
+	"realms/internal/secret"
 )
+
+// ErrUnreadable says that there is an account whose tokens do not open: they were
+// changed by something else than Realms, or are sealed with a key that this process
+// does not have. The cause tells, in a *realm.Error where it is about keys.
+var ErrUnreadable = errors.New("the account's tokens cannot be read")
+
+// ErrDamaged is an ErrUnreadable that no key mends.
+var ErrDamaged = fmt.Errorf("%w, by nobody", ErrUnreadable)
+
+// leaseSlack is by how much the clocks of processes may differ before a lease that
+// is granted by one of them is nobody's to another: it would keep all from renewing
+// for as long as that clock was ahead.
+const leaseSlack = time.Minute
 
 // CodexAccounts is the table of the accounts that are signed in for credentials.
 // Tokens, limits and the lease are each written by statements of their own, which
@@ -17,13 +31,15 @@ import (
 type CodexAccounts struct{ h handle }
 
 const (
-	selectCodexAccounts = "SELECT credential_id, account_id, person_id, email, plan, tokens, version, expires_at, signed_in_at, refreshed_at, refresh_error, limits, limits_at FROM codex_accounts"
+	codexColumns        = "SELECT credential_id, account_id, person_id, email, plan, version, expires_at, signed_in_at, refreshed_at, refresh_error, limits, limits_at"
+	selectCodexAccounts = codexColumns + ", tokens FROM codex_accounts"
+	selectCodexShown    = codexColumns + ", '' FROM codex_accounts"
 	insertCodexAccount  = "INSERT INTO codex_accounts (credential_id, account_id, person_id, email, plan, tokens, version, expires_at, signed_in_at, refreshed_at, refresh_error, limits, limits_at, lease_holder, lease_until) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', NULL, 0, '', 0)"
 	replaceCodexAccount = "UPDATE codex_accounts SET account_id = ?, person_id = ?, email = ?, plan = ?, tokens = ?, version = ?, expires_at = ?, signed_in_at = ?, refreshed_at = ?, refresh_error = '', limits = NULL, limits_at = 0, lease_holder = '', lease_until = 0 WHERE credential_id = ? AND version < ?"
 	renewCodexAccount   = "UPDATE codex_accounts SET email = ?, plan = ?, tokens = ?, version = version + 1, expires_at = ?, refreshed_at = ?, refresh_error = '', lease_holder = '', lease_until = 0 WHERE credential_id = ? AND account_id = ? AND version = ?"
 	refuseCodexAccount  = "UPDATE codex_accounts SET refresh_error = ?, lease_holder = '', lease_until = 0 WHERE credential_id = ? AND version = ? AND refresh_error = ''"
 	limitCodexAccount   = "UPDATE codex_accounts SET limits = ?, limits_at = ? WHERE credential_id = ? AND account_id = ? AND limits_at < ?"
-	leaseCodexAccount   = "UPDATE codex_accounts SET lease_holder = ?, lease_until = ? WHERE credential_id = ? AND version = ? AND refresh_error = '' AND lease_until <= ?"
+	leaseCodexAccount   = "UPDATE codex_accounts SET lease_holder = ?, lease_until = ? WHERE credential_id = ? AND version = ? AND refresh_error = '' AND (lease_until <= ? OR lease_until > ?)"
 	releaseCodexAccount = "UPDATE codex_accounts SET lease_holder = '', lease_until = 0 WHERE credential_id = ? AND lease_holder = ?"
 	selectCodexProgress = "SELECT version, refresh_error, lease_until FROM codex_accounts WHERE credential_id = ?"
 	deleteCodexAccount  = "DELETE FROM codex_accounts WHERE credential_id = ?"
@@ -40,6 +56,9 @@ func (h handle) sealCodexTokens(credential realm.ID, t realm.CodexTokens) (strin
 	plain, err := json.Marshal(codexTokens{ID: t.ID.Reveal(), Access: t.Access.Reveal(), Refresh: t.Refresh.Reveal()})
 	if err != nil {
 		return "", errors.New("encode the tokens") // not how: the cause may quote them
+	}
+	if err := checkSealedSize("tokens", secret.SealedSize(len(plain))); err != nil {
+		return "", err
 	}
 	sealed, err := h.seal("codex_accounts", "tokens", credential.String(), string(plain))
 	if err != nil {
@@ -95,32 +114,61 @@ func decodeCodexLimits(text sql.NullString, at int64) (realm.CodexLimits, error)
 	return l, nil
 }
 
-func (r CodexAccounts) read(row scanner) (*realm.CodexAccount, error) {
+// scan reads a row, with the column tokens as it is stored.
+func (CodexAccounts) scan(row scanner) (*realm.CodexAccount, string, error) {
 	var (
 		a                                     realm.CodexAccount
 		tokens                                string
 		limits                                sql.NullString
 		expires, signedIn, refreshed, limitAt int64
 	)
-	err := row.Scan(&a.Credential, &a.AccountID, &a.UserID, &a.Email, &a.Plan, &tokens, &a.Version,
-		&expires, &signedIn, &refreshed, &a.RefreshError, &limits, &limitAt)
+	err := row.Scan(&a.Credential, &a.AccountID, &a.UserID, &a.Email, &a.Plan, &a.Version,
+		&expires, &signedIn, &refreshed, &a.RefreshError, &limits, &limitAt, &tokens)
+	if err != nil {
+		return nil, "", err
+	}
+	a.ExpiresAt, a.SignedInAt, a.RefreshedAt = fromMillis(expires), fromMillis(signedIn), fromMillis(refreshed)
+	a.Limits, err = decodeCodexLimits(limits, limitAt)
+	return &a, tokens, err
+}
+
+func (r CodexAccounts) read(row scanner) (*realm.CodexAccount, error) {
+	a, tokens, err := r.scan(row)
 	if err != nil {
 		return nil, err
 	}
-	a.ExpiresAt, a.SignedInAt, a.RefreshedAt = fromMillis(expires), fromMillis(signedIn), fromMillis(refreshed)
-	if a.Limits, err = decodeCodexLimits(limits, limitAt); err != nil {
-		return nil, err
+	if a.Tokens, err = r.h.openCodexTokens(a.Credential, tokens); err != nil {
+		return nil, fmt.Errorf("%w: %w", unreadable(err), err)
 	}
-	a.Tokens, err = r.h.openCodexTokens(a.Credential, tokens)
-	return &a, err
+	return a, nil
 }
 
-// List is every account, by credential.
+// unreadable is what the cause means for whoever has other keys.
+func unreadable(cause error) error {
+	if errors.Is(cause, secret.ErrNoKey) || errors.Is(cause, secret.ErrVersion) {
+		return ErrUnreadable
+	}
+	return ErrDamaged
+}
+
+func (r CodexAccounts) readShown(row scanner) (*realm.CodexAccount, error) {
+	a, _, err := r.scan(row)
+	return a, err
+}
+
+// List is every account, by credential, without its tokens: one that cannot be read
+// keeps nobody from seeing the others.
 func (r CodexAccounts) List(ctx context.Context) ([]*realm.CodexAccount, error) {
-	return list(ctx, r.h, r.read, selectCodexAccounts+" ORDER BY credential_id")
+	return list(ctx, r.h, r.readShown, selectCodexShown+" ORDER BY credential_id")
 }
 
-// Get finds the account of a credential.
+// Shown finds the account of a credential, without its tokens.
+func (r CodexAccounts) Shown(ctx context.Context, credential realm.ID) (*realm.CodexAccount, error) {
+	return one(ctx, r.h, r.readShown, selectCodexShown+" WHERE credential_id = ?", credential)
+}
+
+// Get finds the account of a credential. ErrUnreadable: it is there, and its tokens
+// do not open.
 func (r CodexAccounts) Get(ctx context.Context, credential realm.ID) (*realm.CodexAccount, error) {
 	return one(ctx, r.h, r.read, selectCodexAccounts+" WHERE credential_id = ?", credential)
 }
@@ -181,9 +229,10 @@ func (r CodexAccounts) SetLimits(ctx context.Context, credential realm.ID, accou
 
 // Lease makes a holder the only one who may renew the tokens of a version until a
 // time, and tells whether it is: not when somebody else's lease goes on, when the
-// tokens are others by now, or can never be renewed.
+// tokens are others by now, or can never be renewed. Leases are all of one length:
+// one that ends long after this one would was given by a clock that was wrong.
 func (r CodexAccounts) Lease(ctx context.Context, credential realm.ID, version int64, holder string, now, until time.Time) (bool, error) {
-	n, err := r.h.exec(ctx, leaseCodexAccount, holder, millis(until), credential, version, millis(now))
+	n, err := r.h.exec(ctx, leaseCodexAccount, holder, millis(until), credential, version, millis(now), millis(until.Add(leaseSlack)))
 	return n == 1, err
 }
 
@@ -198,6 +247,11 @@ type CodexProgress struct {
 	Version      int64
 	RefreshError string
 	LeaseUntil   time.Time // zero: nobody is at it
+}
+
+// Leased tells whether Lease would be refused for somebody else's.
+func (p *CodexProgress) Leased(now, until time.Time) bool {
+	return p.LeaseUntil.After(now) && !p.LeaseUntil.After(until.Add(leaseSlack))
 }
 
 // Progress is for whoever waits for another's lease: it opens no secret.

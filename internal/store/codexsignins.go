@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"time"
 
 	"realms/internal/realm"
@@ -20,19 +22,27 @@ type CodexSignIn struct {
 	Actor      string       // who began it, and alone may end it
 	Credential realm.ID
 	Replace    bool         // another account may take the place of the one that is there
-	UserCode   string       // empty where there is none
-	Secret     realm.Secret // a PKCE verifier, or a device's id
+	UserCode   string       // empty where there is none, and once it is used
+	Secret     realm.Secret // a PKCE verifier, or a device's id; empty once it is used
 	ExpiresAt  time.Time
 	UsedAt     time.Time // zero: not yet
 }
 
 const (
-	selectCodexSignIn    = "SELECT kind, actor, credential_id, replaces, user_code, secret, expires_at, used_at FROM codex_signins WHERE state = ?"
-	insertCodexSignIn    = "INSERT INTO codex_signins (state, kind, actor, credential_id, replaces, user_code, secret, expires_at, used_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0)"
+	selectCodexSignIn    = "SELECT kind, actor, credential_id, replaces, secret, expires_at, used_at FROM codex_signins WHERE state = ?"
+	insertCodexSignIn    = "INSERT INTO codex_signins (state, kind, actor, credential_id, replaces, user_code, secret, expires_at, used_at) VALUES (?, ?, ?, ?, ?, '', ?, ?, 0)"
 	useCodexSignIn       = "UPDATE codex_signins SET used_at = ?, secret = '' WHERE state = ? AND kind = ? AND actor = ? AND used_at = 0 AND expires_at > ?"
 	selectOldCodexSignIn = "SELECT state FROM codex_signins WHERE expires_at < ? ORDER BY expires_at LIMIT ?"
 	deleteCodexSignIns   = "DELETE FROM codex_signins WHERE state IN "
 )
+
+// codexSecrets is the column secret, before it is sealed. The code is one of them: who
+// reads it while somebody signs in could confirm it with an account of his own. So the
+// column user_code stays empty.
+type codexSecrets struct {
+	Secret   string `json:"secret"`
+	UserCode string `json:"user_code,omitempty"`
+}
 
 func hashCodexState(state realm.Secret) string {
 	sum := sha256.Sum256([]byte(state.Reveal()))
@@ -45,7 +55,11 @@ func (r CodexSignIns) Insert(ctx context.Context, s *CodexSignIn) error {
 		return err
 	}
 	key := hashCodexState(s.State)
-	sealed, err := r.h.seal("codex_signins", "secret", key, s.Secret.Reveal())
+	secrets, err := json.Marshal(codexSecrets{Secret: s.Secret.Reveal(), UserCode: s.UserCode})
+	if err != nil {
+		return errors.New("encode the sign-in's secrets") // not how: the cause may quote them
+	}
+	sealed, err := r.h.seal("codex_signins", "secret", key, string(secrets))
 	if err != nil {
 		return err
 	}
@@ -53,7 +67,7 @@ func (r CodexSignIns) Insert(ctx context.Context, s *CodexSignIn) error {
 		return err
 	}
 	_, err = r.h.exec(ctx, insertCodexSignIn, key, clip(s.Kind, maxWord), clip(s.Actor, maxName), s.Credential,
-		flag(s.Replace), s.UserCode, sealed, millis(s.ExpiresAt))
+		flag(s.Replace), sealed, millis(s.ExpiresAt))
 	return err
 }
 
@@ -64,14 +78,21 @@ func (r CodexSignIns) Get(ctx context.Context, state realm.Secret) (*CodexSignIn
 		s := CodexSignIn{State: state}
 		var sealed string
 		var expires, used int64
-		err := row.Scan(&s.Kind, &s.Actor, &s.Credential, &s.Replace, &s.UserCode, &sealed, &expires, &used)
+		err := row.Scan(&s.Kind, &s.Actor, &s.Credential, &s.Replace, &sealed, &expires, &used)
 		if err != nil {
 			return nil, err
 		}
 		s.ExpiresAt, s.UsedAt = fromMillis(expires), fromMillis(used)
 		plain, err := r.h.open("codex_signins", "secret", key, sealed)
-		s.Secret = realm.Secret(plain)
-		return &s, err
+		if err != nil || plain == "" {
+			return &s, err
+		}
+		var secrets codexSecrets
+		if json.Unmarshal([]byte(plain), &secrets) != nil {
+			return nil, errors.New("the secrets of a sign-in are damaged")
+		}
+		s.Secret, s.UserCode = realm.Secret(secrets.Secret), secrets.UserCode
+		return &s, nil
 	}, selectCodexSignIn, key)
 }
 

@@ -5,9 +5,11 @@ import (
 	"crypto/subtle"
 	"database/sql"
 	"errors"
+	"slices"
 	"time"
 
 	"realms/internal/realm"
+	"realms/internal/secret"
 )
 
 // Credentials is the table of credentials. APIKey is read and written in full.
@@ -16,7 +18,7 @@ type Credentials struct{ h handle }
 const (
 	selectCredentials   = "SELECT id, endpoint_id, name, api_key, enabled, priority, weight, limits, state, state_reason, state_since FROM credentials"
 	insertCredential    = "INSERT INTO credentials (id, endpoint_id, name, api_key, enabled, priority, weight, limits, state, state_reason, state_since) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-	updateCredential    = "UPDATE credentials SET endpoint_id = ?, name = ?, api_key = ?, enabled = ?, priority = ?, weight = ?, limits = ?, state = ?, state_reason = ?, state_since = ? WHERE id = ?"
+	updateCredential    = "UPDATE credentials SET endpoint_id = ?, name = ?, api_key = COALESCE(?, api_key), enabled = ?, priority = ?, weight = ?, limits = ?, state = ?, state_reason = ?, state_since = ? WHERE id = ?"
 	moveCredential      = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ?"
 	refuseCredential    = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ? AND state = ? AND api_key = ?"
 	selectCredentialKey = "SELECT api_key FROM credentials WHERE id = ?"
@@ -32,9 +34,7 @@ func (r Credentials) read(row scanner) (*realm.Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.APIKey, err = r.openKey(c.ID, key); err != nil {
-		return nil, err
-	}
+	c.APIKey, c.Unreadable = r.openKey(c.ID, key)
 	c.StateSince = fromMillis(since)
 	c.Limits, err = decodeLimits(c.Name, limits)
 	return &c, err
@@ -50,15 +50,13 @@ func (r Credentials) columns(id realm.ID, c *realm.Credential) ([]any, error) {
 	if err := trimName("name", &c.Name); err != nil {
 		return nil, err
 	}
-	if err := checkText("api_key", c.APIKey.Reveal()); err != nil {
-		return nil, err
-	}
-	key, err := r.h.seal("credentials", "api_key", id.String(), c.APIKey.Reveal())
-	if err != nil {
-		return nil, err
-	}
-	if err := checkText("api_key", key); err != nil {
-		return nil, err
+	var key sql.NullString // NULL: it stays as it is
+	if c.Unreadable == nil {
+		sealed, err := r.sealKey(id, c.APIKey.Reveal())
+		if err != nil {
+			return nil, err
+		}
+		key = sql.NullString{String: sealed, Valid: true}
 	}
 	if c.State == "" {
 		c.State = realm.CredentialOK
@@ -73,22 +71,46 @@ func (r Credentials) columns(id realm.ID, c *realm.Credential) ([]any, error) {
 	}, nil
 }
 
+func (r Credentials) sealKey(id realm.ID, plain string) (string, error) {
+	if err := checkText("api_key", plain); err != nil {
+		return "", err
+	}
+	if err := checkSealedSize("api_key", secret.SealedSize(len(plain))); err != nil {
+		return "", err
+	}
+	return r.h.seal("credentials", "api_key", id.String(), plain)
+}
+
 // maxReason is the characters of a state's reason; it may quote an upstream.
 const maxReason = 1000
 
-// List is every credential, by endpoint and name.
+// List is every credential, by endpoint and name; one whose key does not open is
+// among them, and Unreadable.
 func (r Credentials) List(ctx context.Context) ([]*realm.Credential, error) {
-	return list(ctx, r.h, r.read, selectCredentials+" ORDER BY endpoint_id, name")
+	return r.several(ctx, selectCredentials+" ORDER BY endpoint_id, name")
 }
 
-// ByEndpoint is an endpoint's credentials, by name.
+// ByEndpoint is an endpoint's credentials, by name, those that are Unreadable among
+// them.
 func (r Credentials) ByEndpoint(ctx context.Context, endpoint realm.ID) ([]*realm.Credential, error) {
-	return list(ctx, r.h, r.read, selectCredentials+" WHERE endpoint_id = ? ORDER BY name", endpoint)
+	return r.several(ctx, selectCredentials+" WHERE endpoint_id = ? ORDER BY name", endpoint)
 }
 
-// Get finds a credential by id.
+func (r Credentials) several(ctx context.Context, text string, args ...any) ([]*realm.Credential, error) {
+	all, err := list(ctx, r.h, r.read, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	return all, r.h.partly(ctx, slices.ContainsFunc(all, func(c *realm.Credential) bool { return c.Unreadable != nil }))
+}
+
+// Get finds a credential by id. One whose key does not open is an error.
 func (r Credentials) Get(ctx context.Context, id realm.ID) (*realm.Credential, error) {
-	return one(ctx, r.h, r.read, selectCredentials+" WHERE id = ?", id)
+	c, err := one(ctx, r.h, r.read, selectCredentials+" WHERE id = ?", id)
+	if err == nil && c.Unreadable != nil {
+		return nil, c.Unreadable
+	}
+	return c, err
 }
 
 // Insert adds a credential; an empty State becomes realm.CredentialOK.
@@ -97,7 +119,8 @@ func (r Credentials) Insert(ctx context.Context, c *realm.Credential) error {
 	return r.h.insertWith(ctx, &c.ID, insertCredential, func(id realm.ID) ([]any, error) { return r.columns(id, c) })
 }
 
-// Update replaces the row of c.ID, the state included.
+// Update replaces the row of c.ID, the state included. The key of an Unreadable one
+// stays as it is stored: who gives it another sets Unreadable to nil.
 func (r Credentials) Update(ctx context.Context, c *realm.Credential) error {
 	columns, err := r.columns(c.ID, c)
 	if err != nil {

@@ -32,9 +32,6 @@ type dialect interface {
 	// copyDatabase writes a copy next to the database and names it; "" means that
 	// the engine's operator makes copies by other means.
 	copyDatabase(ctx context.Context, db *sql.DB, label string) (path string, err error)
-	// overwrite has what statements change or delete overwritten where it was kept,
-	// or no longer; only an engine whose file is ours can.
-	overwrite(ctx context.Context, db *sql.DB, on bool) error
 	// scrub takes out of the database's files what was deleted or changed before,
 	// and names the copies beside them, where the files are ours.
 	scrub(ctx context.Context, db *sql.DB) (copies []string, err error)

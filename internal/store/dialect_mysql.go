@@ -179,9 +179,7 @@ func (mysqlDialect) migrationLock() lock.SessionLocker { return mysqlLock{} }
 
 func (mysqlDialect) copyDatabase(context.Context, *sql.DB, string) (string, error) { return "", nil }
 
-// overwrite and scrub: the server's files are its operator's.
-func (mysqlDialect) overwrite(context.Context, *sql.DB, bool) error { return nil }
-
+// scrub: the server's files are its operator's.
 func (mysqlDialect) scrub(context.Context, *sql.DB) ([]string, error) { return nil, nil }
 
 // mysqlLock lets one process migrate a database at a time. The server lets it go

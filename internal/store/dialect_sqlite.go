@@ -34,10 +34,11 @@ func (sqliteDialect) name() string { return "sqlite" }
 // The writer takes its lock when a transaction begins: one that reads first and
 // locks later gets SQLITE_BUSY at once when another wrote in between, whatever
 // the timeout (990 of 1000, measured). FULL, because a commit must outlive a
-// power loss. The WAL is cut back to 64 MiB after a long reader.
+// power loss. The WAL is cut back to 64 MiB after a long reader. What is changed or
+// deleted is overwritten: a token that was taken away stays in no free page.
 const (
 	sqliteWriter = "_busy_timeout=5000&_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1&_txlock=immediate" +
-		"&_pragma=cache_size(-8192)&_pragma=journal_size_limit(67108864)"
+		"&_pragma=cache_size(-8192)&_pragma=journal_size_limit(67108864)&_pragma=secure_delete(ON)"
 	sqliteReader = "_busy_timeout=5000&_foreign_keys=1&_txlock=deferred&_query_only=1"
 )
 
@@ -156,18 +157,13 @@ func (d sqliteDialect) copyDatabase(ctx context.Context, db *sql.DB, label strin
 	return path, nil
 }
 
-func (sqliteDialect) overwrite(ctx context.Context, db *sql.DB, on bool) error {
-	// The writer has one connection, which keeps this.
-	if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA secure_delete = %d", flag(on))); err != nil {
-		return fmt.Errorf("choose how to delete: %w", err)
-	}
-	return nil
-}
-
 // scrub writes the file anew and empties the WAL: both hold pages with what was
 // there before.
 func (d sqliteDialect) scrub(ctx context.Context, db *sql.DB) ([]string, error) {
 	if _, err := db.ExecContext(ctx, "VACUUM"); err != nil {
+		if d.fault(err) == faultRetry {
+			return nil, unavailable(fmt.Sprintf("The database %s cannot be written anew, which takes the secrets in the clear out of it, because another program uses it: end that program, and start again.", d.path), err)
+		}
 		return nil, unavailable(fmt.Sprintf("The database %s cannot be written anew, which takes the secrets in the clear out of it: check that the disk has room for twice its size, and start again.", d.path), err)
 	}
 	var busy, pages, moved int64

@@ -23,11 +23,16 @@ func (s *Store) Migrate(ctx context.Context) (applied []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if applied, err = s.migrateTo(ctx, 0); err != nil || before != 0 || s.keys.Master() == "" {
+	if applied, err = s.migrateTo(ctx, 0); err != nil {
 		return applied, err
 	}
-	if err := s.sealFresh(ctx); err != nil {
-		return applied, err
+	if before == 0 && s.keys.Master() != "" {
+		if err := s.sealFresh(ctx); err != nil {
+			return applied, err
+		}
+	}
+	if s.keepSealed {
+		return applied, nil
 	}
 	return applied, s.checkKeys(ctx)
 }
@@ -62,6 +67,8 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 		Message: fmt.Sprintf("The database lacks %d schema migration(s), first %s: run realms migrate up.", len(pending), pending[0].Name),
 	}
 }
+
+func (s *Store) current(ctx context.Context) bool { return s.CheckSchema(ctx) == nil }
 
 // pending lists what is missing up to a version, 0 being this program's.
 func (s *Store) pending(ctx context.Context, target int64) ([]step, error) {

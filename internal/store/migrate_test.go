@@ -277,7 +277,7 @@ func TestRestoreOlderSchema(t *testing.T) {
 		dsn := storetest.DSN(t, engine)
 		s := open(t, dsn, nil)
 		s.SetMigrations(later(t))
-		if err := s.Restore(t.Context(), strings.NewReader(file.String())); err != nil {
+		if err := s.Restore(t.Context(), strings.NewReader(file.String()), store.RestoreOptions{}); err != nil {
 			t.Fatal(err)
 		}
 		complete(t, s, dsn)
@@ -288,7 +288,7 @@ func TestRestoreOlderSchema(t *testing.T) {
 		migrated := open(t, storetest.DSN(t, engine), nil)
 		migrated.SetMigrations(later(t))
 		migrate(t, migrated)
-		err := migrated.Restore(t.Context(), strings.NewReader(file.String()))
+		err := migrated.Restore(t.Context(), strings.NewReader(file.String()), store.RestoreOptions{})
 		if realm.AsError(err).Code != realm.CodeConflict {
 			t.Errorf("restored into a later schema: %v", err)
 		}

@@ -19,13 +19,21 @@ import (
 	"realms/internal/realm"
 )
 
+// RestoreOptions of Restore.
+type RestoreOptions struct {
+	// SignedOut gives the state reason of a credential whose account came with the
+	// backup, which goes out of use: the store it was taken from may go on using the
+	// account, and to renew it here would end it there. nil: they stay as they were.
+	SignedOut func(channel, credential string) string
+}
+
 // Restore loads what Backup wrote, in one transaction, into an empty store: one
 // that was never migrated (then it is migrated as far as the backup was, loaded,
 // and migrated on), or one at the backup's own schema version. A store that
 // holds anything, a newer schema, or a damaged or cut-off file is refused with a
 // *realm.Error and nothing is loaded. Sealed secrets are loaded as they are: the
 // keys they need are asked for when the store is next opened.
-func (s *Store) Restore(ctx context.Context, r io.Reader) error {
+func (s *Store) Restore(ctx context.Context, r io.Reader, o RestoreOptions) error {
 	in := newBackupReader(r)
 	header, err := in.header()
 	if err != nil {
@@ -62,14 +70,48 @@ func (s *Store) Restore(ctx context.Context, r io.Reader) error {
 		if err != nil && ctx.Err() == nil && !in.sound() {
 			return damaged(err) // a flipped bit can make any statement fail
 		}
-		return err
+		if err != nil || o.SignedOut == nil {
+			return err
+		}
+		return h.signOutRestored(ctx, o.SignedOut)
 	})
 	if err != nil {
 		return err
 	}
 	s.whole.Store(false) // whether it is, the next Open learns from what was loaded
+	s.marked.Store(false)
 	_, err = s.migrateTo(ctx, 0)
 	return err
+}
+
+const (
+	selectRestoredAccounts = "SELECT credentials.id, credentials.name, channels.name FROM codex_accounts JOIN credentials ON credentials.id = codex_accounts.credential_id " +
+		"JOIN endpoints ON endpoints.id = credentials.endpoint_id JOIN channels ON channels.id = endpoints.channel_id ORDER BY credentials.id"
+	signOutRestored = "UPDATE credentials SET state = ?, state_reason = ?, state_since = ? WHERE id = ?"
+)
+
+// signOutRestored needs no key, and so says it in SQL of its own.
+func (h handle) signOutRestored(ctx context.Context, reason func(channel, credential string) string) error {
+	type account struct {
+		id                  realm.ID
+		credential, channel string
+	}
+	accounts, err := list(ctx, h, func(row scanner) (a account, err error) {
+		return a, row.Scan(&a.id, &a.credential, &a.channel)
+	}, selectRestoredAccounts)
+	if h.dialect.fault(err) == faultNoTable { // of a schema without accounts
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the accounts: %w", err)
+	}
+	for _, a := range accounts {
+		_, err := h.exec(ctx, signOutRestored, string(realm.CredentialDisabled), clip(reason(a.channel, a.credential), maxReason), millis(h.now()), a.id)
+		if err != nil {
+			return fmt.Errorf("put an account out of use: %w", err)
+		}
+	}
+	return nil
 }
 
 func refuseRestore(format string, args ...any) *realm.Error {

@@ -31,14 +31,21 @@ type mark struct{ key, state string }
 func (m mark) none() bool { return m.key == "" }
 
 // readMark reads the mark. It is an error when there is one that the keys do not
-// open, and when it is damaged.
+// open, when it is damaged, and when there was one and is no more: what is written
+// then would be in the clear.
 func (h handle) readMark(ctx context.Context) (mark, error) {
 	stored, err := one(ctx, h, readText, selectSetting, sealMark)
 	switch {
 	case errors.Is(err, ErrNotFound), h.dialect.fault(err) == faultNoTable:
+		if h.marked.Load() {
+			return mark{}, markGone("")
+		}
 		return mark{}, nil
 	case err != nil:
 		return mark{}, fmt.Errorf("read how the store is sealed: %w", err)
+	}
+	h.marked.Store(true)
+	switch {
 	case h.keys.Master() == "":
 		return mark{}, lockedOut("The secrets in this store are sealed and there is no security.master_key: set it to the key %s that they were sealed with.", secret.KeyOf(stored))
 	case secret.Sealed(stored) && !h.keys.Has(secret.KeyOf(stored)):
@@ -62,9 +69,38 @@ func lockedOut(format string, args ...any) *realm.Error {
 	return &realm.Error{Code: realm.CodeUnavailable, Field: "security.master_key", Message: fmt.Sprintf(format, args...)}
 }
 
+func markGone(where string) *realm.Error {
+	return &realm.Error{Code: realm.CodeUnavailable, Message: fmt.Sprintf(
+		"There are sealed secrets in the store%s, and the row that says how they are sealed is gone: restore a backup.", where)}
+}
+
 // checkKeys tells whether the keys fit the store.
 func (s *Store) checkKeys(ctx context.Context) error {
-	_, err := handle{core: s.core, db: s.read}.readMark(ctx)
+	h := handle{core: s.core, db: s.read}
+	m, err := h.readMark(ctx)
+	if err != nil || !m.none() {
+		return err
+	}
+	if !s.current(ctx) { // there is no store yet, or nobody uses it as it is
+		return nil
+	}
+	if err = h.requireClear(ctx); err == nil {
+		return nil
+	}
+	// Somebody may have begun to seal since: what is sealed comes after its mark.
+	if m, again := h.readMark(ctx); again != nil || !m.none() {
+		return again
+	}
+	return err
+}
+
+// partly is asked where some rows did not open. When the keys do not fit the store,
+// or its mark is not what it was, that is the error, and not the rows.
+func (h handle) partly(ctx context.Context, some bool) error {
+	if !some {
+		return nil
+	}
+	_, err := h.readMark(ctx)
 	return err
 }
 
@@ -89,10 +125,32 @@ func (h handle) currentKeys(ctx context.Context) (*secret.Keyring, error) {
 		return nil, fmt.Errorf("lock the store: %w", err)
 	}
 	m, err := h.readMark(ctx)
-	if err != nil || m.none() {
+	switch {
+	case err != nil:
 		return nil, err
+	case !m.none():
+		return h.keys.With(m.key)
+	case h.keys.Master() == "":
+		return nil, nil
 	}
-	return h.keys.With(m.key)
+	return h.keys, h.markUnserved(ctx)
+}
+
+// markUnserved has a store sealed from now on that no server has used yet. In one
+// that is in use a server may be running without the key, which would be locked out:
+// there it is for the next start of a server to begin.
+func (h handle) markUnserved(ctx context.Context) error {
+	_, err := one(ctx, h, readText, selectSetting, InstanceSecret)
+	switch {
+	case err == nil:
+		return lockedOut("There is a security.master_key, and the secrets in this store are in the clear still: start realms serve, which seals them.")
+	case !errors.Is(err, ErrNotFound):
+		return fmt.Errorf("look whether the store is in use: %w", err)
+	}
+	if err := h.requireClear(ctx); err != nil {
+		return err
+	}
+	return h.writeMark(ctx, markSealing)
 }
 
 // seal makes a secret what its column takes: sealed where the store is, else as it
@@ -122,8 +180,21 @@ func (h handle) open(table, column, row, stored string) (string, error) {
 	return plain, nil
 }
 
+// anew says how a secret of a table is replaced.
+func anew(table string) string {
+	switch table {
+	case "credentials":
+		return "Declare its api_key anew, or restore a backup."
+	case "channels":
+		return "Declare the channel anew with its proxy and headers, or restore a backup."
+	case "codex_accounts", "codex_signins":
+		return "Sign in anew."
+	}
+	return "Restore a backup."
+}
+
 func unopened(p secret.Place, err error) *realm.Error {
-	message := fmt.Sprintf("A secret in the store (%s) cannot be read: it was changed by something else than Realms. Restore a backup.", p)
+	message := fmt.Sprintf("A secret in the store (%s) cannot be read: it was changed by something else than Realms. %s", p, anew(p.Table))
 	switch {
 	case errors.Is(err, secret.ErrNoKey):
 		message = fmt.Sprintf("A secret in the store (%s) is sealed with a key that is not configured: name that key in security.master_key or security.previous_keys.", p)

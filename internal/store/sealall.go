@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"realms/internal/realm"
 	"realms/internal/secret"
@@ -26,6 +27,30 @@ type Sealing struct {
 // calling it again goes on where it was; when nothing is to be done it changes
 // nothing. After it no secret needs another key than the master key.
 func (s *Store) Seal(ctx context.Context, actor string) (Sealing, error) {
+	return s.sealWith(ctx, actor, s.keys)
+}
+
+// SealClear is Seal for a start, which never changes the key: a sealing that was begun
+// with one of the previous keys is ended with that.
+func (s *Store) SealClear(ctx context.Context, actor string) (Sealing, error) {
+	m, err := handle{core: s.core, db: s.read}.readMark(ctx)
+	if err != nil {
+		return Sealing{}, err
+	}
+	keys := s.keys
+	if !m.none() {
+		if keys, err = keys.With(m.key); err != nil {
+			return Sealing{}, fmt.Errorf("go on with the key of before: %w", err)
+		}
+	}
+	return s.sealWith(ctx, actor, keys)
+}
+
+// sealWith is Seal with a key of the keyring.
+func (s *Store) sealWith(ctx context.Context, actor string, keys *secret.Keyring) (Sealing, error) {
+	c := *s.core
+	c.keys = keys
+	s = &Store{core: &c, write: s.write, read: s.read, migrations: s.migrations}
 	if s.keys.Master() == "" {
 		return Sealing{}, realm.Invalid("security.master_key", "There is no master key to seal with: `realms secrets key` prints a new one.")
 	}
@@ -40,21 +65,15 @@ func (s *Store) Seal(ctx context.Context, actor string) (Sealing, error) {
 	if before.key != done.Key {
 		done.From = before.key
 	}
-	if err := s.dialect.overwrite(ctx, s.write, true); err != nil {
-		return done, err
-	}
 	for {
 		n, err := s.sealPass(ctx)
 		done.Rows += n
 		if err != nil {
-			return done, errors.Join(err, s.dialect.overwrite(context.WithoutCancel(ctx), s.write, false))
+			return done, err
 		}
 		if n == 0 {
 			break
 		}
-	}
-	if err := s.dialect.overwrite(ctx, s.write, false); err != nil {
-		return done, err
 	}
 	if before.state != markRotating && before.state != markSealed {
 		if done.Copies, err = s.dialect.scrub(ctx, s.write); err != nil { // before the mark, so that it is not forgotten
@@ -101,11 +120,10 @@ func (s *Store) beginSealing(ctx context.Context, actor string) (mark, error) {
 // taken away, and what is in the clear beside it may be anybody's.
 func (h handle) requireClear(ctx context.Context) error {
 	return h.eachSecret(ctx, func(p secret.Place, stored string) error {
-		if !secret.Sealed(stored) {
+		if !secret.Sealed(stored) && !strings.Contains(stored, `"sealed:`) { // within what cannot be taken apart
 			return nil
 		}
-		return &realm.Error{Code: realm.CodeUnavailable, Message: fmt.Sprintf(
-			"There are sealed secrets in the store (%s), and the row that says how they are sealed is gone: restore a backup.", p)}
+		return markGone(fmt.Sprintf(" (%s)", p))
 	})
 }
 
@@ -211,8 +229,8 @@ func (h handle) sealBatch(ctx context.Context, c sealedColumn, last string) (n i
 		if anew == row.stored {
 			continue
 		}
-		if err := checkText(c.column, anew); err != nil {
-			return 0, "", err
+		if len(anew) > maxText {
+			return 0, "", h.tooLong(ctx, c, row.key, len(anew))
 		}
 		key, err := c.argument(row.key)
 		if err != nil {
@@ -229,6 +247,19 @@ func (h handle) sealBatch(ctx context.Context, c sealedColumn, last string) (n i
 		next = rows[len(rows)-1].key
 	}
 	return n, next, nil
+}
+
+// tooLong is about a row from before such were refused. Its channel is named, since
+// that is what an operator knows it by.
+func (h handle) tooLong(ctx context.Context, c sealedColumn, row string, bytes int) error {
+	what := secret.Place{Table: c.table, Column: c.column, Row: row}.String()
+	if c.table == "channels" {
+		if name, err := one(ctx, h, readText, "SELECT name FROM channels WHERE id = ?", row); err == nil {
+			what = fmt.Sprintf("the settings of channel %q", name)
+		}
+	}
+	return &realm.Error{Code: realm.CodeUnavailable, Message: fmt.Sprintf(
+		"The secrets cannot be sealed: sealed, %s would take %d bytes, and at most %d can be stored. Declare fewer or shorter headers and body edits there, and go on.", what, bytes, maxText)}
 }
 
 // resealer seals with the master key what is not sealed so.

@@ -43,7 +43,7 @@ func turnSettings(row, stored string, each turn) (string, error) {
 	if err != nil || !changed {
 		return stored, err
 	}
-	return encodeStrict("settings", s)
+	return encodeSame("settings", s)
 }
 
 // turn turns every secret in what a row of the column holds.
@@ -85,23 +85,21 @@ func (c sealedColumn) argument(key string) (any, error) {
 	return realm.ParseID(key)
 }
 
-// eachSecret gives every secret that is not empty, as it is stored.
+// eachSecret gives every secret that is not empty, as it is stored. A row that
+// cannot be taken apart is given whole.
 func (h handle) eachSecret(ctx context.Context, fn func(p secret.Place, stored string) error) error {
 	for _, c := range sealedColumns {
 		last := ""
 		for {
 			rows, err := h.sealable(ctx, c, last)
+			if h.dialect.fault(err) == faultNoTable { // of a later schema than this one
+				break
+			}
 			if err != nil {
 				return err
 			}
 			for _, row := range rows {
-				_, err := c.turn(row.key, row.stored, func(part, text string) (string, error) {
-					if text == "" {
-						return "", nil
-					}
-					return text, fn(secret.Place{Table: c.table, Column: part, Row: row.key}, text)
-				})
-				if err != nil {
+				if err := c.each(row, fn); err != nil {
 					return err
 				}
 			}
@@ -112,6 +110,20 @@ func (h handle) eachSecret(ctx context.Context, fn func(p secret.Place, stored s
 		}
 	}
 	return nil
+}
+
+func (c sealedColumn) each(row sealableRow, fn func(p secret.Place, stored string) error) error {
+	var found error
+	_, err := c.turn(row.key, row.stored, func(part, text string) (string, error) {
+		if text != "" && found == nil {
+			found = fn(secret.Place{Table: c.table, Column: part, Row: row.key}, text)
+		}
+		return text, nil
+	})
+	if err != nil {
+		return fn(secret.Place{Table: c.table, Column: c.column, Row: row.key}, row.stored)
+	}
+	return found
 }
 
 // errFound ends a search.

@@ -37,6 +37,7 @@ type Store struct {
 	*core
 	write, read *sql.DB // one and the same, or SQLite's one writer and its readers
 	migrations  fs.FS
+	keepSealed  bool
 }
 
 // core is what every repository needs besides its connection.
@@ -50,6 +51,9 @@ type core struct {
 	// whole: nothing secret may stand in the clear. It is learned from the store,
 	// and stays.
 	whole *atomic.Bool
+	// marked: the store has said that it is sealed, or is being sealed. That stays too:
+	// a store whose mark has gone is not written to in the clear.
+	marked *atomic.Bool
 }
 
 // Open connects to the database and checks that it can serve: it creates a
@@ -61,7 +65,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &core{dialect: d, now: o.Now, log: o.Log, trace: o.Trace, mint: realm.NewID, keys: o.Keys, whole: new(atomic.Bool)}
+	c := &core{dialect: d, now: o.Now, log: o.Log, trace: o.Trace, mint: realm.NewID, keys: o.Keys, whole: new(atomic.Bool), marked: new(atomic.Bool)}
 	if c.now == nil {
 		c.now = time.Now
 	}
@@ -75,7 +79,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{core: c, write: write, read: read, migrations: migrationFiles}
+	s := &Store{core: c, write: write, read: read, migrations: migrationFiles, keepSealed: o.KeepSealed}
 	if err := s.checkKeys(ctx); err != nil && !o.KeepSealed {
 		return nil, errors.Join(err, s.Close())
 	}

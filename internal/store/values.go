@@ -67,6 +67,15 @@ func checkText(field, text string) error {
 	return nil
 }
 
+// checkSealedSize refuses what would not fit once it is sealed, also where nothing
+// is sealed yet: a master key may be set later.
+func checkSealedSize(field string, bytes int) error {
+	if bytes > maxText {
+		return realm.Invalid(field, fmt.Sprintf("It is too long: sealed it takes %d bytes, and at most %d can be stored.", bytes, maxText))
+	}
+	return nil
+}
+
 // toJSON is a nullable column of a structure; absent says that it is NULL.
 func toJSON(field string, v any, absent bool) (sql.NullString, error) {
 	if absent {

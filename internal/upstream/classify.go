@@ -78,8 +78,8 @@ func (s *seen) outcome(now time.Time) realm.Outcome {
 		o.Cause, o.Scope, o.Next, o.Passing = r.cause, r.scope, r.next, r.passing
 		break
 	}
-	if o.Cause == realm.CauseAPIMissing && s.page {
-		o.Wait, o.Told = pageWait, true // it may be a proxy's in between, and pass
+	if o.Cause == realm.CauseAPIMissing && (s.page || onCodex(s.x)) {
+		o.Wait, o.Told = pageWait, true // it may be a proxy's in between, or an outage, and pass
 	}
 	if o.Cause == realm.CauseRateLimited {
 		o.Passing = o.Told && o.Wait <= passingWait

@@ -46,7 +46,7 @@ func backup(t testing.TB, s *store.Store) []string {
 
 func restore(t testing.TB, s *store.Store, lines []string) error {
 	t.Helper()
-	return s.Restore(t.Context(), strings.NewReader(strings.Join(lines, "")))
+	return s.Restore(t.Context(), strings.NewReader(strings.Join(lines, "")), store.RestoreOptions{})
 }
 
 // From every engine to every engine: what is restored backs up to the same rows.
@@ -147,7 +147,7 @@ func TestDamagedBackups(t *testing.T) {
 	}
 	target := storetest.OpenDSN(t, store.Options{DSN: storetest.DSN(t, "sqlite")})
 	for name, file := range damages {
-		err := target.Restore(t.Context(), strings.NewReader(file))
+		err := target.Restore(t.Context(), strings.NewReader(file), store.RestoreOptions{})
 		var e *realm.Error
 		if !errors.As(err, &e) {
 			t.Errorf("%s: %v, want a refusal", name, err)

@@ -56,7 +56,10 @@ func TestCodexAccount(t *testing.T) {
 		ctx := t.Context()
 		a := signedIn(t, s)
 		equal(t, "account", codexRow(t, s, a), a)
-		equal(t, "accounts", must[[]*realm.CodexAccount](t)(s.Read().CodexAccounts.List(ctx)), []*realm.CodexAccount{a})
+		shown := *a
+		shown.Tokens = realm.CodexTokens{}
+		equal(t, "accounts", must[[]*realm.CodexAccount](t)(s.Read().CodexAccounts.List(ctx)), []*realm.CodexAccount{&shown})
+		equal(t, "shown", must[*realm.CodexAccount](t)(s.Read().CodexAccounts.Shown(ctx, a.Credential)), &shown)
 
 		// All else that is known goes when another account takes the place.
 		write(t, s, func(r store.Repos) error {
@@ -111,17 +114,20 @@ func TestCodexColumnsAreWrittenByThemselves(t *testing.T) {
 			{"beside another", 7, "two", at, false},
 			{"twice", 7, "one", at.Add(time.Second), false},
 			{"after another's end", 7, "two", at.Add(time.Minute), true},
+			{"by a clock a little behind", 7, "one", at, false},
+			{"by one that the other's was far ahead of", 7, "two", at.Add(-time.Second), true},
+			{"after that", 7, "one", at.Add(time.Minute - time.Second), true},
 		} {
 			if got := lease(l.version, l.holder, l.now); got != l.want {
 				t.Errorf("a lease %s: %v", l.what, got)
 			}
 		}
 		p := must[store.CodexProgress](t)(s.Read().CodexAccounts.Progress(ctx, a.Credential))
-		equal(t, "progress", p, store.CodexProgress{Version: 7, LeaseUntil: at.Add(2 * time.Minute)})
-		for holder, free := range map[string]bool{"one": false, "two": true} {
+		equal(t, "progress", p, store.CodexProgress{Version: 7, LeaseUntil: at.Add(2*time.Minute - time.Second)})
+		for holder, free := range map[string]bool{"two": false, "one": true} {
 			write(t, s, func(r store.Repos) error { return r.CodexAccounts.Release(ctx, a.Credential, holder) })
 			p := must[store.CodexProgress](t)(s.Read().CodexAccounts.Progress(ctx, a.Credential))
-			if holder == "two" && p.LeaseUntil.IsZero() != free {
+			if holder == "one" && p.LeaseUntil.IsZero() != free {
 				t.Errorf("after the holder's release it goes on until %v", p.LeaseUntil)
 			}
 		}
@@ -221,7 +227,7 @@ func TestCodexSignIn(t *testing.T) {
 				t.Errorf("a use %s: %v", u.what, got)
 			}
 		}
-		in.UsedAt, in.Secret = at, ""
+		in.UsedAt, in.Secret, in.UserCode = at, "", ""
 		equal(t, "used", must[*store.CodexSignIn](t)(s.Read().CodexSignIns.Get(ctx, in.State)), in)
 		for when, want := range map[time.Time]int64{in.ExpiresAt: 0, in.ExpiresAt.Add(time.Millisecond): 1} {
 			var n int64

@@ -197,9 +197,17 @@ func TestMarkThatWasTamperedWith(t *testing.T) {
 		}
 		exec("DELETE FROM settings WHERE name = 'seal_mark'")
 		exec("UPDATE credentials SET api_key = 'test-planted' WHERE id = ?", k.credentials[0].ID)
-		s := openKeyed(t, dsn, ring)
-		if _, err := s.Seal(ctx, "test"); realm.AsError(err).Code != realm.CodeUnavailable || !strings.Contains(realm.AsError(err).Message, "is gone") {
-			t.Errorf("sealed anew without a mark: %v", err)
+		gone := func(what string, err error) {
+			t.Helper()
+			if e := realm.AsError(err); err == nil || e.Code != realm.CodeUnavailable || !strings.Contains(e.Message, "is gone") {
+				t.Errorf("%s without a mark: %v", what, err)
+			}
+		}
+		for name, ring := range map[string]*secret.Keyring{"the key": ring, "no key": nil, "another key": keys(t, secret.NewKey())} {
+			s, err := store.Open(ctx, store.Options{DSN: dsn, Keys: ring})
+			if gone("opened with "+name, err); err == nil {
+				t.Error(s.Close())
+			}
 		}
 	})
 }

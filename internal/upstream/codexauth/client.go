@@ -28,6 +28,7 @@ const (
 	maxAnswer = 64 << 10
 	maxReport = 1 << 20 // of the backend: lists grow
 	maxToken  = 32 << 10
+	maxTokens = 45 << 10 // all of a sign-in's: sealed they fit in a column of 64 KiB
 )
 
 // Client makes the exchanges. Its fields do not change once it is in use. Time

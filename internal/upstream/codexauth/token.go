@@ -90,7 +90,7 @@ func (c *Client) refreshRefused(a *answer) error {
 	if words, known := refreshWords[e.Code]; known {
 		e.Permanent, e.Message = true, words
 	}
-	e.Permanent = e.Permanent || a.status == http.StatusUnauthorized
+	e.Permanent = e.Permanent || a.status == http.StatusUnauthorized || a.status == http.StatusBadRequest && e.Code == codeInvalidGrant
 	return e
 }
 
@@ -125,6 +125,9 @@ func (a *answer) tokens() (*Tokens, error) {
 		if !visible(token, maxToken) {
 			return nil, a.bad("the answer holds a token that cannot be one")
 		}
+	}
+	if len(got.ID)+len(got.Access)+len(got.Refresh) > maxTokens {
+		return nil, a.bad("the answer holds tokens that are too long to be kept")
 	}
 	return &Tokens{realm.CodexTokens{
 		ID: realm.Secret(got.ID), Access: realm.Secret(got.Access), Refresh: realm.Secret(got.Refresh),

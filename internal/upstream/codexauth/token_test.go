@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,7 +84,9 @@ func TestRefreshFailures(t *testing.T) {
 		"401 with another code":            {testkit.Error(401, "invalid_request_error", "whatever", "Hm."), "whatever", true, false, 0},
 		"401 with nothing":                 {testkit.Status(401, ``), "", true, false, 0},
 		"401 with no JSON":                 {testkit.Status(401, `<html>`), "", true, false, 0},
-		"400 with another code":            {testkit.Status(400, `{"error":"invalid_grant"}`), "invalid_grant", false, false, 0},
+		"400 with another code":            {testkit.Status(400, `{"error":"invalid_request"}`), "invalid_request", false, false, 0},
+		"400 that is about the token":      {testkit.Status(400, `{"error":"invalid_grant"}`), "invalid_grant", true, false, 0},
+		"503 that names the token":         {testkit.Status(503, `{"error":"invalid_grant"}`), "invalid_grant", false, false, 0},
 		"429":                              {testkit.RateLimited("30"), "rate_limit_exceeded", false, false, 30 * time.Second},
 		"429 for a day":                    {testkit.RateLimited("86400"), "rate_limit_exceeded", false, false, 10 * time.Minute},
 		"429 with nonsense":                {testkit.RateLimited("-1"), "rate_limit_exceeded", false, false, 0},
@@ -103,6 +106,7 @@ func TestRefreshFailures(t *testing.T) {
 		"null":                             {testkit.Body("application/json", `null`), codexauth.CodeBadAnswer, false, false, 0},
 		"a token that is a number":         {testkit.Body("application/json", `{"access_token":1}`), codexauth.CodeBadAnswer, false, false, 0},
 		"a token that is two lines":        {testkit.Body("application/json", `{"access_token":"a\nb"}`), codexauth.CodeBadAnswer, false, false, 0},
+		"tokens too long to be kept":       {testkit.Body("application/json", `{"access_token":"`+strings.Repeat("a", 30<<10)+`","id_token":"`+strings.Repeat("i", 30<<10)+`"}`), codexauth.CodeBadAnswer, false, false, 0},
 		"bytes without end":                {testkit.GzipBomb(1 << 20), codexauth.CodeBadAnswer, false, false, 0},
 	} {
 		c, f := pair(t, codextest.Options{Now: func() time.Time { return now }})
