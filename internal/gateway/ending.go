@@ -6,6 +6,7 @@ import (
 	"io"
 	"time"
 
+	"realms/internal/protocol/openai"
 	"realms/internal/realm"
 	"realms/internal/sse"
 	"realms/internal/upstream"
@@ -92,6 +93,10 @@ func (s *stream) ended(ctx context.Context, err error) *upstream.Failure {
 			if !s.flush() {
 				return nil
 			}
+		}
+		if e := s.state.Broken(); e != nil {
+			f, _ := s.failed(sse.Event{}, openai.Verdict{Failed: e})
+			return f
 		}
 		if s.state.FinishedAllChoices() {
 			return s.complete()

@@ -207,3 +207,65 @@ func failureAfterOutput(t *testing.T, w *world) {
 	}
 	w.run(t, trials)
 }
+
+// breaksOff is a chat answer whose only choice says that its upstream failed: after
+// the output that it has, without an error event, and with its [DONE].
+func breaksOff(reason, output string) testkit.Fault {
+	return func(r *testkit.Request, a *testkit.Answer) {
+		if !r.Stream {
+			testkit.Body("application/json", `{"id":"gen-1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"`+output+`"},"finish_reason":"`+reason+`"}]}`)(r, a)
+			return
+		}
+		delta := func(content, finish string) string {
+			return `data: {"id":"gen-1","object":"chat.completion.chunk","choices":[{"index":0,"delta":{"content":"` + content + `"},"finish_reason":` + finish + "}]}\n\n"
+		}
+		usage := `data: {"id":"gen-1","object":"chat.completion.chunk","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":1,"total_tokens":8}}` + "\n\n"
+		testkit.Events(delta(output, "null"), delta("", `"`+reason+`"`), usage, "data: [DONE]\n\n")(r, a)
+	}
+}
+
+// A chat answer whose finish_reason is that its upstream failed is a failure: another
+// is asked while nothing is out, and after output the client hears of it instead of
+// [DONE], with the tokens counted.
+func TestChatAnswersThatBreakOff(t *testing.T) {
+	t.Parallel()
+	inLayouts(t, nil, chatAnswersThatBreakOff)
+}
+
+func chatAnswersThatBreakOff(t *testing.T, w *world) {
+	t.Helper()
+	var trials []trial
+	for _, f := range forms {
+		if w.heard(f).responses {
+			continue
+		}
+		for _, reason := range []string{"error", "insufficient_system_resource"} {
+			trials = append(trials, trial{
+				name: reason + " at once, " + f.name, form: f,
+				scene: w.scene(t, failing(breaksOff(reason, "")), good), want: ok("a1 b1", "server_error ok"),
+			})
+			if !f.stream { // nothing is out before all of it is
+				trials = append(trials, trial{
+					name: reason + ", " + f.name, form: f,
+					scene: w.scene(t, failing(breaksOff(reason, "Hello")), good), want: ok("a1 b1", "server_error ok"),
+				})
+				continue
+			}
+			s := w.scene(t, failing(breaksOff(reason, "Hello")), good)
+			trials = append(trials, trial{
+				name: reason + " after output, " + f.name, form: f, scene: s,
+				want: want{has: []string{"Hello"}, ended: realm.EndedFailed, cause: realm.CauseServerError, usage: realm.UsageUpstream},
+				more: func(t *testing.T, a *answer, rec realm.RequestRecord) {
+					before, _ := streamError(t, f, a.body)
+					if text(t, f, before) != "Hello" || strings.Contains(a.body, "[DONE]") {
+						t.Errorf("the client got %s", a.body)
+					}
+					if rec.Usage.Input != 7 || rec.Usage.Output != 1 {
+						t.Errorf("usage %+v", rec.Usage)
+					}
+				},
+			})
+		}
+	}
+	w.run(t, trials)
+}

@@ -79,7 +79,7 @@ func (a *Answer) readOutput(op *Operation, room *answerRoom, get func(string) []
 		if !rawjson.IsArray(get("choices")) {
 			return errors.New("an answer without choices")
 		}
-		a.Empty = room.emptyChoices(get("choices"))
+		a.Empty, a.Error = room.readChoices(get("choices"))
 	case AnswerJSON, AnswerJSONOrRaw:
 	}
 	return nil
@@ -130,8 +130,10 @@ func errorInside(op *Operation, doc *rawjson.Doc) *UpstreamError {
 	return &e
 }
 
-// emptyChoices tells whether all choices ended by themselves without any output.
-func (room *answerRoom) emptyChoices(choices []byte) bool {
+// readChoices tells whether all choices ended by themselves without any output, and
+// what one told of its own failure.
+func (room *answerRoom) readChoices(choices []byte) (empty bool, failed *UpstreamError) {
+	empty = true
 	for _, raw := range rawjson.Elements(choices) {
 		choice, err := rawjson.Scan(raw, room.choice)
 		if err != nil {
@@ -139,9 +141,12 @@ func (room *answerRoom) emptyChoices(choices []byte) bool {
 		}
 		room.choice = choice.Fields
 		finish, _ := choice.Get("finish_reason")
+		if failed = choiceFailure(&choice, finish); failed != nil {
+			return false, failed
+		}
 		text, _ := choice.Get("text")
 		if !rawjson.IsEmpty(text) || !rawjson.IsEmpty(finish) && !plainFinish(finish) {
-			return false
+			empty = false
 		}
 		raw, _ := choice.Get("message")
 		message, err := rawjson.Scan(raw, room.message)
@@ -149,9 +154,7 @@ func (room *answerRoom) emptyChoices(choices []byte) bool {
 			continue
 		}
 		room.message = message.Fields
-		if messageOutput(&message) > 0 {
-			return false
-		}
+		empty = empty && messageOutput(&message) == 0
 	}
-	return true
+	return empty, nil
 }

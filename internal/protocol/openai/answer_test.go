@@ -25,6 +25,8 @@ func TestInspectAnswer(t *testing.T) {
 		{"chat without choices in the list", "chat.completions", `{"choices":[]}`, Answer{Usage: unknownUsage, Empty: true}},
 		{"chat cut by its limit", "chat.completions", `{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"length"}]}`, Answer{Usage: unknownUsage}},
 		{"chat filtered", "chat.completions", `{"choices":[{"message":{"role":"assistant","content":null},"finish_reason":"content_filter"}]}`, Answer{Usage: unknownUsage}},
+		{"chat that broke off", "chat.completions", `{"choices":[{"message":{"role":"assistant","content":"Hel"},"finish_reason":"error"}]}`, Answer{Usage: unknownUsage, Error: FailedFinish("error")}},
+		{"chat with an error in a choice", "chat.completions", `{"choices":[{"message":{"role":"assistant","content":""},"finish_reason":"error","error":{"code":502,"message":"gone"}}]}`, Answer{Usage: unknownUsage, Error: &UpstreamError{Enveloped: true, Message: "gone", Code: "502", Status: 502}}},
 		{"chat suspect", "chat.completions", `{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":-3,"completion_tokens":2}}`, Answer{Usage: unknownUsage, SuspectUsage: true}},
 		{"completion", "completions", `{"choices":[{"text":"x","finish_reason":"stop"}]}`, Answer{Usage: unknownUsage}},
 		{"completion empty", "completions", `{"choices":[{"text":"","finish_reason":"stop"}]}`, Answer{Usage: unknownUsage, Empty: true}},

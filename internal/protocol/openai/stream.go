@@ -31,7 +31,8 @@ type Verdict struct {
 	Class Class
 	// Failed is set when the event tells a failure. With ClassTerminal the client's
 	// protocol understands the event as it is; without (the bare error event of
-	// Responses, which Codex ignores) AppendFailure must follow it.
+	// Responses, which Codex ignores; the [DONE] of a chat stream whose choice broke
+	// off) AppendFailure must take its place.
 	Failed *UpstreamError
 	// OutputBytes is how much output the event carries, as written in JSON.
 	OutputBytes int
@@ -65,6 +66,7 @@ type StreamState struct {
 	otherEnd   bool // ended by a limit or a filter: no output is an answer too
 	images     int  // completed
 	finished   choiceSet
+	broken     *UpstreamError // a choice of a chat stream told of its failure
 }
 
 // usualFields is how many fields nearly all events have.
@@ -112,6 +114,9 @@ func (s *StreamState) Inspect(ev sse.Event) (Verdict, error) {
 			return Verdict{Class: ClassComment}, nil // tolerated, never the end
 		}
 		s.ended = true
+		if s.broken != nil {
+			return Verdict{Class: ClassHeld, Failed: s.broken}, nil
+		}
 		return Verdict{Class: ClassTerminal}, nil
 	}
 	if n, sequence := s.mold.fits(data); n > 0 && string(ev.Type) != "error" {
@@ -200,6 +205,10 @@ func (s *StreamState) FinishedAllChoices() bool {
 	}
 	return true
 }
+
+// Broken is the failure that a choice told of, without an error event, in a stream
+// that is at its end; nil if none did.
+func (s *StreamState) Broken() *UpstreamError { return s.broken }
 
 // ResponseID is the response's id, empty until it was seen.
 func (s *StreamState) ResponseID() string { return s.responseID }

@@ -116,6 +116,9 @@ func (s *StreamState) choice(raw []byte) int {
 		s.finished.add(n)
 		s.otherEnd = s.otherEnd || !plainFinish(finish)
 	}
+	if e := choiceFailure(&doc, finish); e != nil {
+		s.broken, s.failed = e, true
+	}
 	if usage, ok := doc.Get("usage"); ok { // Moonshot's place for it
 		s.usage.take(usage)
 	}
@@ -138,6 +141,34 @@ func plainFinish(raw []byte) bool {
 		}
 	}
 	return false
+}
+
+// FailedFinish is the failure that a choice's finish_reason tells; nil for one that
+// tells none. "error" is OpenRouter's, "insufficient_system_resource" DeepSeek's, "abort"
+// vLLM's and SGLang's, "network_error" Zhipu's.
+func FailedFinish(reason string) *UpstreamError {
+	switch reason {
+	case "error", "abort", "network_error":
+		return &UpstreamError{Message: "The model's upstream failed while it was answering."}
+	case "insufficient_system_resource":
+		return &UpstreamError{Message: "The model's upstream ran out of resources while it was answering.", Code: "server_is_overloaded"}
+	default:
+		return nil
+	}
+}
+
+// choiceFailure is what a choice tells of its own failure: in an error object, or by
+// its finish_reason. Usage may still follow, so the stream goes on to its end.
+func choiceFailure(choice *rawjson.Doc, finish []byte) *UpstreamError {
+	if problem, _ := choice.Get("error"); !rawjson.IsEmpty(problem) {
+		e := ParseError(choice.Body)
+		return &e
+	}
+	if rawjson.IsEmpty(finish) || plainFinish(finish) {
+		return nil
+	}
+	reason, _ := rawjson.String(finish)
+	return FailedFinish(reason)
 }
 
 // messageOutput is how many bytes of output a message or delta has: everything but
