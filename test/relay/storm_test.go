@@ -28,13 +28,14 @@ func storm(t *testing.T, use func(*config.Config)) *world {
 // crowd counts the requests that an upstream has at once.
 type crowd struct{ now, most atomic.Int64 }
 
-// slowly answers after a while, counted meanwhile.
-func (c *crowd) slowly(d time.Duration) testkit.Fault {
-	return func(*testkit.Request, *testkit.Answer) {
+// behind counts requests while a gate holds their answers, and for a while after it.
+func (c *crowd) behind(g *gate, d time.Duration) testkit.Fault {
+	return func(r *testkit.Request, a *testkit.Answer) {
 		n := c.now.Add(1)
 		defer c.now.Add(-1)
 		for most := c.most.Load(); n > most && !c.most.CompareAndSwap(most, n); most = c.most.Load() {
 		}
+		g.hold(r, a)
 		<-time.After(d)
 	}
 }
@@ -47,8 +48,8 @@ func TestRetriesAreAShareOfRequests(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			w := storm(t, nil)
 			var second crowd
-			fail := newGate(t)
-			s := w.scene(t, leg{script: testkit.Always(testkit.ServerError())}, failing(second.slowly(20*time.Millisecond)))
+			fail, serve := newGate(t), newGate(t)
+			s := w.scene(t, leg{script: testkit.Always(testkit.ServerError())}, failing(second.behind(serve, 20*time.Millisecond)))
 			s.ups[0].SetScript(testkit.Always(func(r *testkit.Request, a *testkit.Answer) {
 				fail.hold(r, a)
 				testkit.ServerError()(r, a)
@@ -61,11 +62,13 @@ func TestRetriesAreAShareOfRequests(t *testing.T) {
 			}()
 			eventually(t, "all to be under way", time.Minute, func() bool { return s.ups[0].Count() == n })
 			fail.open()
+			share := max(3, int64(n)*20/100)
+			eventually(t, "as many retries as may be at once", 20*time.Second, func() bool { return second.now.Load() == share })
+			serve.open()
 			<-done
 			served.all(t, "after the first upstream failed")
-			t.Logf("%d retries at once at most", second.most.Load())
-			if most := max(3, int64(n)*20/100); second.most.Load() > most || second.most.Load() < most/4 {
-				t.Errorf("%d retries at once, %d may", second.most.Load(), most)
+			if most := second.most.Load(); most != share {
+				t.Errorf("%d retries at once, %d may", most, share)
 			}
 			w.settles(t)
 		})
@@ -76,11 +79,37 @@ func TestRetriesAreAShareOfRequests(t *testing.T) {
 // and by; the shares of peers are by their weights.
 func TestNoHerdOnRecovery(t *testing.T) {
 	t.Parallel()
-	const rate = 150
+	const rate, tries = 150, 3
 	w := newWorld(t, nil)
+	for i := range tries {
+		s, first, second := recovery(t, w, rate)
+		t.Logf("%d of %d requests in the first second", second, first)
+		if first < rate/2 && i < tries-1 {
+			continue // a machine too busy to send them: nothing is proven
+		}
+		if first < rate/2 || second > first/10+2 {
+			t.Errorf("%d of %d requests went to it in the first second", second, first)
+		}
+		eventually(t, "it to have recovered", backAfter-openFirst, func() bool {
+			s.ask(t, chatWhole)
+			return len(s.marks(t)) == 0
+		})
+		from := s.ups[0].Count()
+		inParallel(2000, 8, func(int) { s.ask(t, chatWhole) })
+		if n := s.ups[0].Count() - from; n < 2000*45/100 || n > 2000*55/100 { // over five times what chance does
+			t.Errorf("%d of 2000 requests went to it, half are its share", n)
+		}
+		return
+	}
+}
+
+// recovery lets one of two peers fail and come back, and tells how many requests there
+// were in the first second after its first success, and how many of them it got.
+func recovery(t *testing.T, w *world, rate int) (s *scene, first, second int) {
+	t.Helper()
 	sick := &ill{with: testkit.ServerError()}
 	peer := func(ch *spec) { ch.Priority = 100 }
-	s := w.scene(t, leg{script: sick.script, edit: peer}, leg{edit: peer})
+	s = w.scene(t, leg{script: sick.script, edit: peer}, leg{edit: peer})
 	down := s.ups[0]
 	eventually(t, "the breaker to open", 5*time.Second, func() bool {
 		s.ask(t, chatWhole)
@@ -88,7 +117,7 @@ func TestNoHerdOnRecovery(t *testing.T) {
 	})
 	sick.well.Store(true)
 	before := down.Count()
-	var first, second atomic.Int64 // requests in the first second after the first success, and in it to the one that is back
+	var all, its atomic.Int64
 	var back atomic.Pointer[time.Time]
 	var served tally
 	pace(rate, openFirst*11/10+4*time.Second, func(i int) {
@@ -100,24 +129,15 @@ func TestNoHerdOnRecovery(t *testing.T) {
 			}
 		}
 		if at := back.Load(); at != nil && time.Since(*at) < time.Second {
-			first.Add(1)
-			second.Store(int64(down.Count() - before))
+			all.Add(1)
+			its.Store(int64(down.Count() - before))
 		}
 	})
 	served.all(t, "while one was passed by and came back")
-	t.Logf("%d of %d requests in the first second", second.Load(), first.Load())
-	if back.Load() == nil || first.Load() < rate/2 || second.Load() > first.Load()/10+2 {
-		t.Errorf("%d of %d requests went to it in the first second", second.Load(), first.Load())
+	if back.Load() == nil {
+		t.Fatal("it did not come back")
 	}
-	eventually(t, "it to have recovered", backAfter-openFirst, func() bool {
-		s.ask(t, chatWhole)
-		return len(s.marks(t)) == 0
-	})
-	from := [2]int{s.ups[0].Count(), s.ups[1].Count()}
-	inParallel(2000, 8, func(i int) { s.ask(t, chatWhole) })
-	if n := s.ups[0].Count() - from[0]; n < 2000*45/100 || n > 2000*55/100 { // over five times what chance does
-		t.Errorf("%d of 2000 requests went to it, half are its share", n)
-	}
+	return s, int(all.Load()), int(its.Load())
 }
 
 // C-FO-03: with all upstreams down, a storm of requests is not multiplied once the
