@@ -66,8 +66,8 @@ type Config struct {
 	Limits struct {
 		// BodyBytes is the largest request body, after decompression.
 		BodyBytes Size `yaml:"body_bytes"`
-		// BodyMemory is how many bytes of bodies may be held at once; past it a
-		// request is asked to come again.
+		// BodyMemory is how many bytes of bodies may be held at once, as they came
+		// and as attempts send them; past it a request is asked to come again.
 		BodyMemory Size `yaml:"body_memory"`
 		// EventBytes is the longest event of a stream.
 		EventBytes Size `yaml:"event_bytes"`

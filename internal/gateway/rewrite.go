@@ -29,7 +29,8 @@ func (x *exchange) edited(rw openai.Rewrite) *bodyReader {
 	if sameBytes(edited, x.form.body.buf) {
 		return x.form.body.reader()
 	}
-	copied.buf = edited
+	copied.buf, copied.budget, copied.taken = edited, x.g.o.Limits.BodyMemory, int64(len(edited))
+	copied.budget.Add(copied.taken)
 	return copied.reader()
 }
 

@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"realms/internal/limit"
 	"realms/internal/protocol/openai"
 	"realms/internal/realm"
 	"realms/internal/scheduler"
@@ -130,5 +132,37 @@ func TestRewriteCostsNothing(t *testing.T) {
 	})
 	if allocs != 0 || size != len(x.req.Doc.Body) {
 		t.Errorf("%v allocations, %d bytes", allocs, size)
+	}
+}
+
+// A copy that an attempt's edits make counts for as long as the transport has it, even
+// past the budget: who comes next finds less room.
+func TestEditedCopiesCount(t *testing.T) {
+	for _, size := range []int{100, smallBody, largeBody} {
+		body := `{"model":"m","messages":[],"user":"` + strings.Repeat("a", size) + `"}`
+		x, _ := rewriting(t, "chat.completions", body, realm.ChannelSettings{})
+		budget := limit.NewBytes(10)
+		x.g.o.Limits.BodyMemory = budget
+		x.form.body = ownBody([]byte(body))
+		var err error
+		if x.form.req, err = openai.ReadJSON(x.op, x.form.body.buf, nil); err != nil {
+			t.Fatal(err)
+		}
+		same := x.edited(openai.Rewrite{})
+		if budget.Held() != 0 {
+			t.Errorf("%d bytes: %d are held without a copy", size, budget.Held())
+		}
+		copied := x.edited(openai.Rewrite{Model: "n"})
+		if n := int64(copied.Len()); n < int64(size) || budget.Held() != n {
+			t.Errorf("%d bytes: %d are held for a copy of %d", size, budget.Held(), n)
+		}
+		for _, r := range []*bodyReader{same, copied} {
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if budget.Held() != 0 {
+			t.Errorf("%d bytes: %d are held after the end", size, budget.Held())
+		}
 	}
 }

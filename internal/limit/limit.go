@@ -26,7 +26,11 @@ func (b *Bytes) Take(n int64) bool {
 	return true
 }
 
-// Give returns n bytes that Take reserved.
+// Add reserves n bytes whether there is room for them or not, for what is under way
+// and cannot be refused any more. Whoever comes next finds less room.
+func (b *Bytes) Add(n int64) { b.held.Add(n) }
+
+// Give returns n bytes that Take or Add reserved.
 func (b *Bytes) Give(n int64) { b.held.Add(-n) }
 
 // Held is how many bytes are taken now.

@@ -30,6 +30,11 @@ func TestBytesNeverExceedTheBudget(t *testing.T) {
 	if !b.Take(100) || b.Take(1) {
 		t.Fatal("a returned budget is not whole again")
 	}
+	b.Add(50)
+	b.Give(100)
+	if b.Take(51) || !b.Take(50) {
+		t.Fatal("what was added does not count")
+	}
 }
 
 func TestListenerRefusesPastItsLimitAndRecovers(t *testing.T) {
