@@ -82,6 +82,11 @@ func (c *cli) explainCodex(err error, to codex.Target) error {
 			c.again("codex login "+name+" --browser"), c.again("codex login "+name+" --paste"))
 	case reason == "blocked":
 		hint = "a proxy in the channel's settings is used for sign-ins too"
+	case reason == "taken_over":
+		hint = fmt.Sprintf("`%s` looks at the account, `%s` takes the file over all the same",
+			c.again("codex refresh "+name), c.again("codex import "+name+" FILE --replace"))
+	case reason == "workspace_unchecked":
+		hint = fmt.Sprintf("`%s` looks again", c.again("codex refresh "+name))
 	case reason == "workspace_routing", reason == "workspace_missing":
 		hint = fmt.Sprintf("the account is kept out of use; `%s` signs another one in, `%s` forgets it",
 			c.again("codex login "+name+" --replace"), c.again("codex remove "+name))

@@ -120,6 +120,8 @@ func (w *waiter) wait(ctx context.Context) (*codex.Account, error) {
 		switch e := realm.AsError(err); {
 		case err == nil:
 			return a, nil
+		case strings.HasPrefix(e.Reason, "workspace_"):
+			return nil, err // signed in, whether anybody still waits or not
 		case ctx.Err() != nil:
 			return nil, ended(ctx)
 		case errors.Is(err, codex.ErrPending):

@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -25,7 +27,8 @@ type provider struct {
 	testing.TB // of all scenarios; what may end a test goes to ts
 	ts         *testscript.TestScript
 	fake       *codextest.Fake
-	secrets    []string // that were in the store when unseen looked
+	secrets    []string     // that were in the store when unseen looked
+	late       atomic.Int64 // nanoseconds that its clock is behind
 }
 
 func (p *provider) Helper()                           {}
@@ -55,6 +58,12 @@ var chatgptWords = map[string]func(p *provider, a, b string){
 	},
 	// authfile FILE [ACCOUNT]: the Codex CLI signs in, and writes its file.
 	"authfile": (*provider).authFile,
+	// late DURATION: what is issued from now on was issued so long ago.
+	"late": func(p *provider, by, _ string) {
+		d, err := time.ParseDuration(by)
+		p.ts.Check(err)
+		p.late.Store(int64(d))
+	},
 	// used PERCENT: of the account's first window.
 	"used": func(p *provider, percent, _ string) {
 		n, err := strconv.ParseFloat(percent, 64)
@@ -97,6 +106,7 @@ func (p *provider) start(how, _ string) {
 	another.ID, another.UserID, another.Email, another.Plan = anotherAccount, "user-0002", "somebody@example.com", "pro"
 	p.fake = codextest.Start(p, codextest.Options{
 		Accounts: []codextest.Account{codextest.DefaultAccount(), another}, NoDevice: how == "nodevice",
+		Now: func() time.Time { return time.Now().Add(-time.Duration(p.late.Load())) },
 	})
 	p.ts.Setenv("REALMS_CODEX_TEST_ISSUER", p.fake.Issuer())
 	p.ts.Setenv("REALMS_CODEX_TEST_BACKEND", p.fake.Backend())

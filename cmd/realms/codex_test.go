@@ -114,6 +114,7 @@ func TestWaiter(t *testing.T) {
 	over := realm.Invalid("state", "There is no such sign-in.")
 	over.Code = realm.CodeNotFound
 	refused := &realm.Error{Code: realm.CodeConflict, Message: "It was refused."}
+	unchecked := &realm.Error{Code: realm.CodeUnavailable, Reason: "workspace_unchecked", Message: "The account is signed in and kept out of use."}
 	signedIn := &codex.Account{Channel: "me"}
 	for name, tc := range map[string]struct {
 		polls []error // nil: signed in
@@ -124,6 +125,7 @@ func TestWaiter(t *testing.T) {
 		"confirmed later":                {[]error{codex.ErrPending, codex.ErrPending, nil}, 0, nil},
 		"a network that comes back":      {[]error{passing, passing, codex.ErrPending, passing, nil}, 1, nil},
 		"refused":                        {[]error{codex.ErrPending, refused}, 0, refused},
+		"signed in, and not looked at":   {[]error{codex.ErrPending, unchecked}, 0, unchecked},
 		"failed once it was confirmed":   {[]error{codex.ErrPending, passing, over}, 1, passing},
 		"over, long after a bad network": {[]error{passing, codex.ErrPending, over}, 1, over},
 	} {
@@ -158,6 +160,13 @@ func TestWaiterEnds(t *testing.T) {
 	if _, err := w.wait(gone); !errors.Is(err, errLoginStopped) {
 		t.Errorf("who gives up is told %v", err)
 	}
+	ctx, leave := context.WithCancel(t.Context())
+	unchecked := &realm.Error{Code: realm.CodeUnavailable, Reason: "workspace_unchecked"}
+	w.poll = func() (*codex.Account, error) { leave(); return nil, unchecked }
+	if _, err := w.wait(ctx); !errors.Is(err, unchecked) {
+		t.Errorf("who gives up when it is too late for that is told %v", err)
+	}
+	w.poll = poll
 	w.until = time.Now().Add(10 * time.Millisecond)
 	if _, err := w.wait(t.Context()); !errors.Is(err, errLoginOver) {
 		t.Errorf("who is too late is told %v", err)

@@ -104,15 +104,20 @@ func (s *Service) record(ctx context.Context, actor string, cr *realm.Credential
 		if err := r.CodexSignIns.Insert(ctx, row); err != nil {
 			return err
 		}
-		return r.Record(ctx, actor, store.Mutation{
-			Verb: "sign_in_begun", Kind: store.KindCodexAccount, ID: cr.ID, Name: fullName(cr),
-			Fields: []store.FieldChange{{Field: "kind", After: string(in.Kind)}},
-		})
+		return r.Record(ctx, actor, begun(cr, string(in.Kind)))
 	})
 	if err != nil {
 		return fmt.Errorf("store the sign-in: %w", err)
 	}
 	return nil
+}
+
+// begun is what the audit has of a sign-in before anything is asked of the issuer.
+func begun(cr *realm.Credential, how string) store.Mutation {
+	return store.Mutation{
+		Verb: "sign_in_begun", Kind: store.KindCodexAccount, ID: cr.ID, Name: fullName(cr),
+		Fields: []store.FieldChange{{Field: "kind", After: how}},
+	}
 }
 
 // PollDevice ends a sign-in by device code that was confirmed; ErrPending as long

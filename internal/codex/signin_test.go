@@ -11,6 +11,7 @@ import (
 
 	"realms/internal/catalog"
 	"realms/internal/realm"
+	"realms/internal/store/storetest"
 	"realms/internal/testkit"
 	"realms/internal/testkit/codextest"
 )
@@ -88,6 +89,43 @@ func TestImportTakesOver(t *testing.T) {
 	if realm.AsError(err).Code != realm.CodeInvalid {
 		t.Errorf("an API key: %v", err)
 	}
+}
+
+// A file that is imported once more costs the sign-in nothing that came of it; one of
+// a later sign-in is taken.
+func TestImportOfTheSameFileAgain(t *testing.T) {
+	r := newRig(t, "sqlite")
+	p := r.process()
+	main := Target{Channel: "codex", Credential: "main"}
+	file := r.fake.AuthFile(r.fake.SignIn(t, codextest.AccountID), codextest.AccountID)
+	r.forward(time.Minute)
+	_, err := p.Import(t.Context(), actor, main, file)
+	p.must(err)
+	if _, err = p.Import(t.Context(), actor, main, file); realm.AsError(err).Reason != "taken_over" {
+		t.Errorf("the same file: %v", err)
+	}
+	r.wantRefreshes(1)
+	if !r.fake.Serves(p.row().Tokens.Refresh) {
+		t.Error("the sign-in is over")
+	}
+	r.forward(time.Minute)
+	if _, err := p.Import(t.Context(), actor, main, r.fake.AuthFile(r.fake.SignIn(t, codextest.AccountID), codextest.AccountID)); err != nil {
+		t.Errorf("a later sign-in: %v", err)
+	}
+}
+
+// A store that takes nothing costs no file its token.
+func TestImportIntoAStoreThatTakesNothing(t *testing.T) {
+	r := newRig(t, "sqlite")
+	p := r.process()
+	tokens := r.fake.SignIn(t, codextest.AccountID)
+	_, err := storetest.Raw(t, r.dsn).ExecContext(t.Context(), "CREATE TRIGGER no BEFORE INSERT ON audit BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+	p.must(err)
+	_, err = p.Import(t.Context(), actor, Target{Channel: "codex", Credential: "main"}, r.fake.AuthFile(tokens, codextest.AccountID))
+	if err == nil || !r.fake.Serves(tokens.Refresh) {
+		t.Errorf("%v; the file serves: %v", err, r.fake.Serves(tokens.Refresh))
+	}
+	r.wantRefreshes(0)
 }
 
 func twoAccounts() []codextest.Account {

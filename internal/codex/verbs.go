@@ -40,6 +40,11 @@ func (s *Service) Import(ctx context.Context, actor string, to Target, authFile 
 	if err := s.mayImport(ctx, cr, to, file); err != nil {
 		return nil, err
 	}
+	// A store that cannot take what the issuer gives costs the file its token.
+	err = s.tx(ctx, func(r store.Repos) error { return r.Record(ctx, actor, begun(cr, howImport)) })
+	if err != nil {
+		return nil, fmt.Errorf("write down that a sign-in was begun: %w", err)
+	}
 	ctx, cancel := backstop(ctx, exchangeTime+s.writeTime+2*askTime)
 	defer cancel()
 	tokens, err := s.client(cr.Endpoint.Channel).Refresh(ctx, file.Refresh, codexauth.ReasonExpiry)
@@ -67,7 +72,19 @@ func (s *Service) mayImport(ctx context.Context, cr *realm.Credential, to Target
 	if its.AccountID != "" && !sameAccount(old, &its) {
 		return anotherAccount(cr)
 	}
-	return nil
+	return takenOver(cr, old, file)
+}
+
+// takenOver refuses a file that was taken over before, as its tokens are older than
+// those that are here: its refresh token was used, and to use it once more would make
+// the provider end the sign-in that came of it.
+func takenOver(cr *realm.Credential, old *realm.CodexAccount, file *codexauth.AuthFile) error {
+	claims, err := codexauth.ReadClaims(file.CodexTokens)
+	if err != nil || claims.ExpiresAt.IsZero() || old.ExpiresAt.IsZero() || !claims.ExpiresAt.Before(old.ExpiresAt) {
+		return nil
+	}
+	return &realm.Error{Code: realm.CodeConflict, Field: "auth_file", Reason: "taken_over", Message: fmt.Sprintf(
+		"The file is older than the sign-in of %s, so it was probably taken over already, and using it again would end that sign-in.", fullName(cr))}
 }
 
 // Refresh renews an account's tokens now, and looks at its workspace again.

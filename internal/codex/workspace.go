@@ -78,6 +78,10 @@ func (s *Service) admit(ctx context.Context, actor string, cr *realm.Credential,
 	if put != nil {
 		return errors.Join(err, fmt.Errorf("set the credential's state: %w", put))
 	}
+	if err != nil && !unusable(err) {
+		return &realm.Error{Code: realm.CodeUnavailable, Reason: "workspace_unchecked", Err: err, Message: fmt.Sprintf(
+			"The account is signed in and kept out of use, because its workspace could not be looked at: %s", realm.AsError(told(err)).Message)}
+	}
 	return told(err)
 }
 
