@@ -12,7 +12,9 @@ import (
 
 	"realms/internal/catalog"
 	"realms/internal/realm"
+	"realms/internal/secret"
 	"realms/internal/store"
+	"realms/internal/store/storetest"
 	"realms/internal/testkit"
 	"realms/internal/testkit/codextest"
 )
@@ -212,4 +214,96 @@ func TestWritesBesideARenewal(t *testing.T) {
 		}
 		r.wantRefreshes(5)
 	})
+}
+
+// refuseAccounts has the store take no account until the answer is called.
+func (r *rig) refuseAccounts() (allow func()) {
+	r.t.Helper()
+	raw := storetest.Raw(r.t, r.dsn)
+	run := func(text string) {
+		if _, err := raw.ExecContext(r.t.Context(), text); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	run("CREATE TRIGGER no BEFORE UPDATE OF tokens ON codex_accounts BEGIN SELECT RAISE(FAIL, 'disk full'); END")
+	return func() { run("DROP TRIGGER no") }
+}
+
+// Tokens that the store did not take are stored when it does, though nobody asks for
+// the account any more: by the next tick, or at the end.
+func TestUnstoredTokensAreStoredUnasked(t *testing.T) {
+	for name, later := range map[string]func(t *testing.T, p *process){
+		"tick": func(t *testing.T, p *process) {
+			p.tend(t.Context())
+			p.settled()
+		},
+		"end of Run": func(t *testing.T, p *process) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			p.must(p.Run(ctx))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, "sqlite")
+			p := r.process()
+			r.signIn(p)
+			p.writeTime = 20 * time.Millisecond
+			allow := r.refuseAccounts()
+			id, err := p.identify()
+			p.must(err)
+			_, err = p.Renew(t.Context(), p.cr("main"), id) // its end is days ahead: no tick renews it
+			if e := realm.AsError(err); err == nil || e.Code != realm.CodeUnavailable {
+				t.Fatalf("without the store: %v", err)
+			}
+			if r.fake.Serves(p.row().Tokens.Refresh) {
+				t.Fatal("the token that is stored was not used up")
+			}
+			allow()
+			p.writeTime = writeTime
+			later(t, p)
+			if row := p.row(); row.Version != id.Version+1 || !r.fake.Serves(row.Tokens.Refresh) {
+				t.Errorf("version %d after %d; its token serves: %v", row.Version, id.Version, r.fake.Serves(row.Tokens.Refresh))
+			}
+			r.wantRefreshes(1)
+		})
+	}
+}
+
+// Who cannot seal what the issuer would answer does not ask: a rotation has marked
+// the store, not come to the account yet, and this process has the old key alone.
+func TestWhoCannotSealDoesNotRenew(t *testing.T) {
+	r := newRig(t, "sqlite")
+	first, second := secret.NewKey(), secret.NewKey()
+	before, err := secret.New(first, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	both, err := secret.New(second, []realm.Secret{first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := r.processOver(store.Options{DSN: r.dsn, Now: r.Now, Keys: before})
+	_, err = p.db.Seal(t.Context(), actor)
+	p.must(err)
+	r.signIn(p)
+	cr := p.cr("main")
+	raw, stored := storetest.Raw(t, r.dsn), ""
+	p.must(raw.QueryRowContext(t.Context(), "SELECT tokens FROM codex_accounts").Scan(&stored))
+	q := r.processOver(store.Options{DSN: r.dsn, Now: r.Now, Keys: both})
+	_, err = q.db.Seal(t.Context(), actor)
+	p.must(err)
+	_, err = raw.ExecContext(t.Context(), "UPDATE codex_accounts SET tokens = ?", stored)
+	p.must(err)
+
+	p.writeTime = 20 * time.Millisecond
+	r.forward(tokenLife)
+	_, err = p.Identity(t.Context(), cr)
+	if e := realm.AsError(err); err == nil || e.Code != realm.CodeUnavailable || errors.Is(err, ErrRefused) {
+		t.Errorf("without the key: %v", err)
+	}
+	r.wantRefreshes(0)
+	if id, err := q.Identity(t.Context(), cr); err != nil || !r.fake.Accepts(id.AccessToken) {
+		t.Errorf("with the key: %v", err)
+	}
+	r.wantRefreshes(1)
 }

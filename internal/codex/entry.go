@@ -137,6 +137,20 @@ func (e *entry) adopt(a *realm.CodexAccount, over bool) (another bool) {
 	return another
 }
 
+// unstored is what the issuer gave and the store has not taken yet; nil: nothing.
+func (e *entry) unstored() *realm.CodexAccount {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.pending
+}
+
+// retryNow lets a flight begin whatever has failed before.
+func (e *entry) retryNow() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.notBefore = time.Time{}
+}
+
 // forget is for an account that is not signed in any more; it gives what the store
 // has not taken.
 func (e *entry) forget() (unstored *realm.CodexAccount) {

@@ -14,6 +14,9 @@ const (
 	tickTime = 20 * time.Second
 	// usageTime is how old what is known of an account's plan may be while it is used.
 	usageTime = 10 * time.Minute
+	// lastTime is how long the end of Run may take to store tokens that the store did
+	// not take before.
+	lastTime = 5 * time.Second
 	// sweepTime is how often sign-ins are forgotten that were over long ago.
 	sweepTime  = time.Hour
 	signInKept = 24 * time.Hour
@@ -37,6 +40,7 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		case <-ctx.Done():
 			s.Close()
+			s.keepLast(ctx)
 			last, cancel := backstop(ctx, 2*time.Second)
 			defer cancel()
 			s.each(func(e *entry) { s.flushOrSay(last, e) })
@@ -67,6 +71,7 @@ func (s *Service) tend(ctx context.Context) {
 		}
 		e.last.Store(cr.Endpoint.Channel)
 		e.missed.Store(false)
+		s.keepUnstored(e)
 		if accepted && cr.Usable() && cr.Endpoint.Channel.Enabled {
 			s.renewDue(e)
 			usable = append(usable, cr)
@@ -77,6 +82,43 @@ func (s *Service) tend(ctx context.Context) {
 			s.followUsage(ctx, s.entry(cr.ID), cr)
 		}
 	}
+}
+
+// keepUnstored begins a flight for tokens that the store did not take when they came,
+// whether requests want one or not: as long as they are here alone the sign-in ends
+// with this process, or with the next one that renews the tokens in the store. It is
+// done for accounts that are not in use, too, since it asks nobody but the store.
+func (s *Service) keepUnstored(e *entry) {
+	next := e.unstored()
+	if next == nil {
+		return
+	}
+	if v := e.view.Load(); v != nil && v.account.Version != next.Version {
+		s.unstored(e, v.account.Version) // it lets go of them: others have taken their place
+		return
+	}
+	e.retryNow()
+	_, _ = s.join(e, need{from: next.Version, reason: codexauth.ReasonExpiry}) // it tells the log
+}
+
+// keepLast tries once more to store what the store has not taken, after the last
+// flight: then it is lost.
+func (s *Service) keepLast(ctx context.Context) {
+	ctx, cancel := backstop(ctx, lastTime)
+	defer cancel()
+	s.each(func(e *entry) {
+		next := e.unstored()
+		if next == nil {
+			return
+		}
+		kept, err := s.put(ctx, next)
+		if err == nil {
+			err = s.kept(ctx, e, next, kept)
+		}
+		if err != nil {
+			s.log.ErrorContext(ctx, "renewed tokens not stored before the end; the account may have to be signed in again", "credential", e.id, "error", err)
+		}
+	})
 }
 
 // renewDue begins to renew tokens that soon will be over, or are.

@@ -230,8 +230,13 @@ func (r CodexAccounts) SetLimits(ctx context.Context, credential realm.ID, accou
 // Lease makes a holder the only one who may renew the tokens of a version until a
 // time, and tells whether it is: not when somebody else's lease goes on, when the
 // tokens are others by now, or can never be renewed. Leases are all of one length:
-// one that ends long after this one would was given by a clock that was wrong.
+// one that ends long after this one would was given by a clock that was wrong. Who
+// could not seal the tokens that a renewal brings gets no lease, but the error: the
+// token that is traded for them would be lost.
 func (r CodexAccounts) Lease(ctx context.Context, credential realm.ID, version int64, holder string, now, until time.Time) (bool, error) {
+	if err := r.h.canSeal(); err != nil {
+		return false, err
+	}
 	n, err := r.h.exec(ctx, leaseCodexAccount, holder, millis(until), credential, version, millis(now), millis(until.Add(leaseSlack)))
 	return n == 1, err
 }

@@ -166,6 +166,15 @@ func (h handle) seal(table, column, row, plain string) (string, error) {
 	return keys.Seal(secret.Place{Table: table, Column: column, Row: row}, plain)
 }
 
+// canSeal tells why seal would refuse whatever it is given in this transaction.
+func (h handle) canSeal() error {
+	if h.sealer == nil {
+		return errReadOnly
+	}
+	_, err := h.sealer()
+	return err
+}
+
 // open reads what seal made at the same place. In a store whose secrets are all
 // sealed, one in the clear was not written by Realms, and is refused.
 func (h handle) open(table, column, row, stored string) (string, error) {
