@@ -138,7 +138,7 @@ func cleanQuery(raw string) string {
 			name = decoded
 		}
 		switch strings.ToLower(name) {
-		case "key", "token", "access_token":
+		case "key", "token", "access_token", "api_key", "apikey", "api-key":
 			continue
 		}
 		if pair != "" && validQuery(pair) {

@@ -30,7 +30,7 @@ func TestJoinURL(t *testing.T) {
 		{"https://host/v1", "/responses/resp_1/input_items", "limit=2&after=a%20b", "https://host/v1/responses/resp_1/input_items?limit=2&after=a%20b"},
 		{"https://host/v1", "/responses/a%3Ab", "", "https://host/v1/responses/a%3Ab"},
 		{"https://host/v1", "/responses", "beta=true&key=SECRET", "https://host/v1/responses?beta=true"},
-		{"https://host/v1", "/responses", "key=SECRET&beta=true&token=SECRET&access_token=SECRET", "https://host/v1/responses?beta=true"},
+		{"https://host/v1", "/responses", "key=SECRET&beta=true&token=SECRET&access_token=SECRET&api_key=SECRET&apikey=SECRET&API-Key=SECRET", "https://host/v1/responses?beta=true"},
 		{"https://host/v1", "/responses", "KEY=SECRET&%6bey=SECRET&access%5Ftoken=SECRET&key", "https://host/v1/responses"},
 		{"https://host/v1", "/responses", "keys=1&mytoken=2", "https://host/v1/responses?keys=1&mytoken=2"},
 		{"https://host/v1", "/responses", "&&a=1&", "https://host/v1/responses?a=1"},

@@ -181,6 +181,13 @@ func TestUsageAnswers(t *testing.T) {
 		"absurd numbers": {
 			`{"rate_limit":{"primary_window":{"used_percent":3,"limit_window_seconds":1e300},"secondary_window":{"used_percent":"NaN","limit_window_seconds":3600}}}`, realm.CodexLimits{},
 		},
+		"a reset beyond the window's length": {
+			`{"rate_limit":{"primary_window":{"used_percent":3,"limit_window_seconds":3600,"reset_at":4102444800},"secondary_window":{"used_percent":3,"limit_window_seconds":60,"reset_after_seconds":7200}}}`,
+			realm.CodexLimits{Windows: []realm.CodexWindow{
+				{Length: time.Hour, UsedPercent: 3, ResetsAt: now.Add(time.Hour)},
+				{Length: time.Minute, UsedPercent: 3, ResetsAt: now.Add(time.Minute)},
+			}},
+		},
 		"other families": {
 			`{"additional_rate_limits":[null,{"limit_name":null,"metered_feature":"spark","rate_limit":{"primary_window":{"used_percent":3,"limit_window_seconds":3600,"reset_after_seconds":60}}},{"rate_limit":{"primary_window":{"used_percent":100,"limit_window_seconds":3600}}},{"limit_name":"x","rate_limit":null}]}`,
 			realm.CodexLimits{Windows: []realm.CodexWindow{{Limit: "spark", Length: hour.Length, UsedPercent: hour.UsedPercent, ResetsAt: hour.ResetsAt}}},

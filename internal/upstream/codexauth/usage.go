@@ -90,6 +90,9 @@ func (w *windowReport) window(now time.Time) (realm.CodexWindow, bool) {
 	} else if after, ok := number(w.ResetAfter); ok && after >= 0 && after <= maxWindow.Seconds() {
 		window.ResetsAt = now.Add(seconds(after))
 	}
+	if most := now.Add(window.Length); window.ResetsAt.After(most) {
+		window.ResetsAt = most // no window is longer than itself
+	}
 	return window, true
 }
 
