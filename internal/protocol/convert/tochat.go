@@ -75,7 +75,7 @@ func ToChat(r *openai.Request) (Conversion, error) {
 	w := chatWriter{
 		client: &responsesClient{model: r.Model, names: map[string]toolName{}},
 		out:    make([]byte, 0, len(r.Doc.Body)+len(r.Doc.Body)/4+256),
-		wires:  map[toolName]string{},
+		wires:  map[toolName]string{}, offered: map[toolName]int{},
 	}
 	for i := range r.Doc.Fields {
 		f := &r.Doc.Fields[i]
@@ -127,6 +127,8 @@ type chatWriter struct {
 
 	offers []offer             // the tools, in order
 	wires  map[toolName]string // what each is called in Chat
+	// offered is where in offers each is: a request may have very many.
+	offered map[toolName]int
 
 	messages []byte // each followed by a comma
 	system   []byte // the inside of the first message's text, as long as nothing else came

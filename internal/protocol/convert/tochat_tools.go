@@ -3,7 +3,6 @@ package convert
 import (
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -102,10 +101,11 @@ func (w *chatWriter) addTool(field string, raw []byte, in toolName, about string
 	if in.name == "" {
 		return realm.Invalid(field+".name", "The field `"+field+".name` must be the tool's name.")
 	}
-	if i := slices.IndexFunc(w.offers, func(o offer) bool { return o.tool == in }); i >= 0 {
+	if i, ok := w.offered[in]; ok {
 		w.offers[i].raw = raw // offered anew
 		return nil
 	}
+	w.offered[in] = len(w.offers)
 	w.offers = append(w.offers, offer{tool: in, raw: raw, about: about})
 	return nil
 }
@@ -237,11 +237,7 @@ func (w *chatWriter) readChoice() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		for j := range w.offers {
-			if w.offers[j].tool == tool {
-				w.offers[j].excluded = false
-			}
-		}
+		w.offers[w.offered[tool]].excluded = false
 	}
 	return at(w.choice, "mode"), nil
 }
@@ -262,7 +258,7 @@ func (w *chatWriter) chosen(field string, raw []byte) (toolName, error) {
 	default:
 		return tool, notInChat(field + ".type")
 	}
-	if !slices.ContainsFunc(w.offers, func(o offer) bool { return o.tool == tool }) {
+	if _, ok := w.offered[tool]; !ok {
 		return tool, realm.Invalid(field+".name", "The field `"+field+".name` names no tool of the request.")
 	}
 	return tool, nil
