@@ -130,9 +130,7 @@ func (x *exchange) exchangeFor(a *realm.Attempt) *upstream.Exchange {
 	}
 	rw := x.rewrite(a)
 	ex.AddedFields = req.AddedFields(rw)
-	if x.form.conv != nil && x.form.op.API == realm.APIChat { // the conversion has put it there
-		ex.AddedFields = append(ex.AddedFields, fieldStreamOptions)
-	}
+	ex.AddedFields = append(ex.AddedFields, x.addedByConversion()...)
 	r := x.edited(rw)
 	ex.Body, ex.Length = r, int64(r.Len())
 	return ex

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 
 	"realms/internal/protocol/convert"
 	"realms/internal/protocol/openai"
@@ -92,4 +93,22 @@ func (f *form) release() {
 		f.body.release()
 		f.body = nil
 	}
+}
+
+// addedByConversion are the fields that only the conversion has put into the present
+// form: an upstream that refuses one is asked once more without it, since the client
+// knows nothing of it.
+func (x *exchange) addedByConversion() (added []string) {
+	if x.form.conv == nil {
+		return nil
+	}
+	for _, field := range [...]string{fieldStreamOptions, "include", "store"} {
+		if x.form.req.Doc.Field(field) != nil && x.req.Doc.Field(field) == nil {
+			added = append(added, field)
+		}
+	}
+	if x.form.op.API == realm.APIChat && !slices.Contains(added, fieldStreamOptions) {
+		added = append(added, fieldStreamOptions)
+	}
+	return added
 }

@@ -15,6 +15,9 @@ import (
 const (
 	heldEvents = 16
 	heldBytes  = 1 << 20
+	// echoes is how often a conversion repeats the request before any output: in
+	// response.created and in response.in_progress. That is none of the upstream's.
+	echoes = 2
 )
 
 // drainTime is how long the upstream has, after its terminal event, to end the
@@ -39,6 +42,10 @@ type stream struct {
 	// whole puts together what the upstream leaves out of its terminal event; nil: it
 	// leaves nothing out.
 	whole *openai.Collector
+
+	// echo is how much of what is held may be the request itself: a conversion makes
+	// events that repeat it.
+	echo int
 
 	from, to int  // the range of the scanner's buffer to be written next
 	output   bool // something substantive came: commit with this round
@@ -65,6 +72,7 @@ func (x *exchange) relayStream(ctx context.Context, ex *upstream.Exchange, res *
 	s.state.Reset(x.form.op.Stream, choices)
 	if x.form.conv != nil {
 		s.conv = x.form.conv.Stream()
+		s.echo = echoes * len(x.req.Doc.Body)
 	}
 	if ex.Attempt.Channel.Type == realm.CodexOAuth && x.form.conv == nil && !upstream.IsCodexClient(x.call.Header) {
 		s.whole = openai.NewCollector(x.g.o.Limits.EventBytes)
@@ -185,7 +193,7 @@ func (s *stream) put() (held bool, err error) {
 	defer s.x.mu.Unlock()
 	p := s.next()
 	s.at.Point = s.point()
-	mayHold := s.events <= heldEvents && len(s.held)+len(p) <= heldBytes || s.closed // given up: all of it is kept
+	mayHold := s.events <= heldEvents && len(s.held)+len(p) <= heldBytes+s.echo || s.closed // given up: all of it is kept
 	if !s.x.committed && !s.output && mayHold {
 		s.held = append(s.held, p...)
 		return true, nil

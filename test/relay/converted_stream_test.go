@@ -377,3 +377,37 @@ func TestWhatLeavesNothingCommitsNothing(t *testing.T) {
 	}
 	w.run(t, trials)
 }
+
+// However long the request is that a converted stream begins with, it is no output:
+// what breaks off behind it is another upstream's to answer.
+func TestLongRequestsFailOver(t *testing.T) {
+	t.Parallel()
+	inLayouts(t, nil, func(t *testing.T, w *world) {
+		for _, n := range []int{100 << 10, 600 << 10, 2 << 20} {
+			s := w.scene(t, failing(testkit.Cut(1, testkit.EndFIN)), good)
+			a := s.ask(t, respEvents.with(`"instructions":"`+strings.Repeat("x", n)+`"`))
+			if got := s.asked(); got != "a1 b1" || !strings.Contains(a.body, "response.completed") {
+				t.Errorf("%d KiB: asked %q; the answer has %d bytes", n>>10, got, len(a.body))
+			}
+		}
+	})
+}
+
+// A field that only the conversion has put into a request is taken out again where an
+// upstream refuses it; the client hears nothing of it.
+func TestRefusedFieldsOfTheConversion(t *testing.T) {
+	t.Parallel()
+	w := newConvertedWorld(t, nil)
+	for _, field := range []string{"include", "store"} {
+		s := w.scene(t, leg{script: func(r *testkit.Request) testkit.Fault {
+			if strings.Contains(string(r.Body), `"`+field+`":`) {
+				return testkit.Status(http.StatusBadRequest, testkit.ErrorBody("invalid_request_error", "unsupported_parameter", field, "Unsupported parameter."))
+			}
+			return nil
+		}})
+		a := s.ask(t, chatWhole.with(`"reasoning_effort":"low"`))
+		if a.StatusCode != http.StatusOK || s.asked() != "a1 a1" {
+			t.Errorf("%s: %d %s, asked %q", field, a.StatusCode, a.body, s.asked())
+		}
+	}
+}
