@@ -13,7 +13,7 @@ const noIndex = -1
 // callDelta converts a piece of a call, which begins at an offset of the chunk.
 func (s *responseStream) callDelta(dst, raw []byte, from int) []byte {
 	doc, err := rawjson.Scan(raw, nil)
-	if err != nil {
+	if err != nil || s.ended {
 		return dst
 	}
 	get := func(key string) []byte { value, _ := doc.Get(key); return value }
@@ -29,15 +29,13 @@ func (s *responseStream) callDelta(dst, raw []byte, from int) []byte {
 	name, _ := rawjson.String(at(function, "name"))
 	it := s.findCall(index, id, name)
 	if it == nil {
-		if len(s.items) >= maxItems {
-			return dst
-		}
 		s.effects++
 		it = s.add(outputFunction)
-		it.callIndex, it.callID = index, id
+		it.callIndex = index
 	}
 	if it.callID == "" && !it.told {
 		it.callID = id
+		s.keep(len(id))
 	}
 	s.last = it
 	return s.functionDelta(dst, it, function, start)
@@ -54,7 +52,7 @@ func (s *responseStream) findCall(index int64, id, name string) *outputItem {
 		switch {
 		case !it.isCall():
 		case index != noIndex && it.callIndex == index:
-			if id != "" && it.callID != "" && id != it.callID && name != "" {
+			if it.endsBefore(id, name) {
 				return nil // another call under the same index
 			}
 			return it
@@ -75,6 +73,27 @@ func (s *responseStream) findCall(index int64, id, name string) *outputItem {
 	}
 }
 
+// endsBefore tells whether a piece under a call's index begins another call. Ids tell,
+// where both have one; else that a name comes when the call has all its arguments, or
+// has some and another name. A name alone does not: some upstreams repeat it.
+func (it *outputItem) endsBefore(id, name string) bool {
+	switch {
+	case name == "":
+		return false
+	case id != "" && it.callID != "":
+		return id != it.callID
+	case it.wire == "":
+		return false
+	case name != it.wire:
+		return it.argued()
+	default:
+		return it.complete()
+	}
+}
+
+// argued tells whether any arguments of a call have come.
+func (it *outputItem) argued() bool { return len(it.text) != 0 || len(it.unwrap.all) != 0 }
+
 // complete tells whether a call's arguments are all there.
 func (it *outputItem) complete() bool {
 	text := it.text
@@ -90,14 +109,11 @@ func (it *outputItem) complete() bool {
 
 // legacyCall is the one call of the deprecated kind.
 func (s *responseStream) legacyCall() *outputItem {
-	for _, it := range s.items {
-		if it.isCall() {
-			return it
-		}
+	if s.legacy == nil {
+		s.legacy = s.add(outputFunction)
+		s.legacy.callIndex = noIndex
 	}
-	it := s.add(outputFunction)
-	it.callIndex = noIndex
-	return it
+	return s.legacy
 }
 
 // functionDelta converts a piece of a function's name and arguments.
@@ -131,6 +147,7 @@ func (s *responseStream) functionDelta(dst []byte, it *outputItem, function []by
 // tell tells the client of a call, once its name is known: it says what kind of call
 // it is.
 func (s *responseStream) tell(dst []byte, it *outputItem, wire string) []byte {
+	s.keep(len(wire))
 	dst = s.closeOpen(dst)
 	it.wire, it.told = wire, true
 	tool, ok := s.c.names[wire]
@@ -161,6 +178,7 @@ func (s *responseStream) tell(dst []byte, it *outputItem, wire string) []byte {
 
 // argue adds to a call's arguments.
 func (s *responseStream) argue(dst []byte, it *outputItem, text []byte) []byte {
+	s.keep(len(text))
 	switch {
 	case !it.told:
 		it.text = append(it.text, text...)

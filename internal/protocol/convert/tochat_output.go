@@ -3,6 +3,7 @@ package convert
 import (
 	"strconv"
 
+	"realms/internal/protocol/openai"
 	"realms/internal/protocol/rawjson"
 )
 
@@ -64,8 +65,32 @@ type outputItem struct {
 
 func (it *outputItem) isCall() bool { return it.kind >= outputFunction }
 
+// maxKept bounds what a stream keeps of its output. All of it is told once more at the
+// end, in up to four events: without a bound one upstream that never stops would take
+// all the memory there is. No model's answer comes near it.
+const maxKept = 16 << 20
+
+// partCost is what a part costs beside its text: parts without text are bounded by it.
+const partCost = 256
+
+// keep counts what is kept of the output, and ends a stream that brings too much. A
+// whole answer was bounded when it was read.
+func (s *responseStream) keep(n int) {
+	if s.kept += n; s.kept > maxKept && !s.quiet && !s.ended {
+		s.tooLong()
+	}
+}
+
+// tooLong fails a stream: leaving out the rest would pass off a part as the whole.
+func (s *responseStream) tooLong() {
+	s.fail(openai.UpstreamError{Message: "The model's answer is too long to be converted."})
+}
+
 // add opens an item.
 func (s *responseStream) add(kind outputKind) *outputItem {
+	if len(s.items) >= maxItems && !s.ended {
+		s.tooLong()
+	}
 	it := &outputItem{kind: kind, index: len(s.items)}
 	s.items = append(s.items, it)
 	return it
@@ -117,6 +142,7 @@ func (s *responseStream) pieceEvent(dst []byte, it *outputItem, text, logprobs [
 		it.logprobs = appendTokens(tokens, logprobs)
 		s.effects++
 	}
+	s.keep(len(text) + len(it.logprobs) - len(tokens))
 	if len(text) == 0 && len(it.logprobs) == len(tokens) {
 		return dst
 	}
@@ -141,6 +167,7 @@ func (s *responseStream) pieceEvent(dst []byte, it *outputItem, text, logprobs [
 
 // openPart begins a part.
 func (s *responseStream) openPart(dst []byte, it *outputItem, part partKind) []byte {
+	s.keep(partCost)
 	words := &partWords[part]
 	it.part = part
 	pieces := append(it.pieces[:0], "event: "+words.event+".delta\ndata: {\"type\":\""+words.event+".delta\""...)
@@ -211,6 +238,7 @@ func (s *responseStream) closeOpen(dst []byte) []byte {
 	s.open = nil
 	dst = s.closePart(dst, it)
 	it.done = it.json(s.itemStatus())
+	it.parts, it.text, it.logprobs, it.annotations = nil, nil, nil, nil // it is all in done
 	return s.itemEvent(dst, "response.output_item.done", it, it.done)
 }
 
@@ -235,6 +263,7 @@ func (s *responseStream) annotate(dst, annotation []byte) []byte {
 	}
 	it := s.open
 	flat := fields(copyFields([]byte(`,"type":"url_citation"`), citation, "start_index", "end_index", "title", "url"))
+	s.keep(len(flat))
 	it.annotations = append(append(it.annotations, flat...), ',')
 	if !s.quiet {
 		dst = s.head(dst, "response.output_text.annotation.added", it)

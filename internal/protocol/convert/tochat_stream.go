@@ -31,6 +31,10 @@ type responseStream struct {
 	items []*outputItem
 	open  *outputItem // the message or reasoning that is being written
 	last  *outputItem // the call that was last spoken of
+	kept  int         // bytes of output
+
+	legacy   *outputItem // the call of the deprecated kind
+	streamed bool        // output came in a delta
 
 	mold    chunkMold
 	effects int // of the chunk that is being read
@@ -66,8 +70,13 @@ func (s *responseStream) Event(dst, kind, data []byte) ([]byte, error) {
 	if bytes.Equal(data, endOfChat) {
 		return s.End(dst)
 	}
+	from, begun, sequence := len(dst), s.begun, s.sequence
 	if text := s.mold.fits(data); text != nil {
-		return s.repeat(dst, text), nil
+		if dst = s.repeat(dst, text); s.told == nil {
+			return dst, nil
+		}
+		s.sequence = sequence
+		return dst[:from], s.told
 	}
 	doc, err := rawjson.Scan(data, s.top)
 	if err != nil {
@@ -80,13 +89,10 @@ func (s *responseStream) Event(dst, kind, data []byte) ([]byte, error) {
 		s.fail(openai.ParseError(data))
 		return dst, s.told
 	}
-	from, begun := len(dst), s.begun
 	if dst = s.chunk(dst, &doc); s.told == nil {
 		return dst, nil
 	}
-	if !begun {
-		s.begun, s.sequence = false, 0
-	}
+	s.begun, s.sequence = begun, sequence
 	return dst[:from], s.told
 }
 
@@ -95,8 +101,8 @@ func (s *responseStream) End(dst []byte) ([]byte, error) {
 	if s.ended {
 		return dst, nil
 	}
-	if e, failed := badFinish[s.finish]; failed {
-		s.fail(e)
+	if e := failedFinish(s.finish); e != nil {
+		s.fail(*e)
 		return dst, s.told
 	}
 	dst = s.begin(dst, &rawjson.Doc{})
@@ -120,22 +126,30 @@ func (s *responseStream) status() string {
 	return "completed"
 }
 
-// reason is why the response is not complete; empty if it is.
+// failedFinish is the failure that a finish_reason tells; nil for one that tells none.
+func failedFinish(finish string) *openai.UpstreamError {
+	finish = strings.ToLower(finish)
+	switch finish {
+	case "timeout", "cancelled":
+		return &openai.UpstreamError{Message: "The model's upstream broke off while it was answering."}
+	default:
+		return openai.FailedFinish(finish)
+	}
+}
+
+// reason is why the response is not complete; empty if it is. Beside OpenAI's own
+// there are Mistral's model_length, Anthropic's model_context_window_exceeded, Gemini's
+// MAX_TOKENS, SAFETY and RECITATION, Zhipu's sensitive: who takes what was cut for the
+// whole believes half of it.
 func (s *responseStream) reason() string {
-	switch s.finish {
-	case "length", "max_tokens":
+	switch strings.ToLower(s.finish) {
+	case "length", "max_tokens", "max_length", "model_length", "model_context_window_exceeded":
 		return "max_output_tokens"
-	case "content_filter":
+	case "content_filter", "content-filter", "sensitive", "safety", "recitation":
 		return "content_filter"
 	default:
 		return ""
 	}
-}
-
-// badFinish are the finish reasons that tell a failure.
-var badFinish = map[string]openai.UpstreamError{
-	"error":                        {Message: "The model's upstream failed while it was answering."},
-	"insufficient_system_resource": {Message: "The model's upstream ran out of resources while it was answering.", Code: "server_is_overloaded"},
 }
 
 // fail notes that the upstream has failed.
@@ -198,8 +212,12 @@ func (s *responseStream) readChoice(dst []byte, choice *rawjson.Doc, from int) [
 	}
 	s.noteUsage(get("usage")) // Moonshot's place for it
 	f := choice.Field("delta")
-	if f == nil || !rawjson.IsObject(choice.Body[f.ValStart:f.ValEnd]) {
-		f = choice.Field("message")
+	streams := f != nil && rawjson.IsObject(choice.Body[f.ValStart:f.ValEnd])
+	if !streams {
+		f = nil
+		if !s.streamed { // else it repeats what the deltas have said
+			f = choice.Field("message")
+		}
 	}
 	if f != nil {
 		delta, err := rawjson.Scan(choice.Body[f.ValStart:f.ValEnd], s.delta)
@@ -208,6 +226,7 @@ func (s *responseStream) readChoice(dst []byte, choice *rawjson.Doc, from int) [
 			dst = s.readDelta(dst, &delta, from+f.ValStart, at(get("logprobs"), "content"))
 		}
 	}
+	s.streamed = s.streamed || streams && len(s.items) != 0
 	if finish, _ := rawjson.String(get("finish_reason")); finish != "" {
 		s.finish = finish
 		s.effects++
@@ -251,8 +270,10 @@ func (s *responseStream) readDelta(dst []byte, delta *rawjson.Doc, from int, log
 		}
 	}
 	if function, _ := delta.Get("function_call"); rawjson.IsObject(function) {
-		s.effects++ // its fields are not where a mold looks
-		dst = s.functionDelta(dst, s.legacyCall(), function, 0)
+		s.effects++        // its fields are not where a mold looks
+		if s.last == nil { // else it says the same as tool_calls
+			dst = s.functionDelta(dst, s.legacyCall(), function, 0)
+		}
 	}
 	return dst
 }

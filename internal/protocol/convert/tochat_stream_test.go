@@ -1,0 +1,113 @@
+package convert
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"realms/internal/protocol/openai"
+)
+
+// An answer that was cut, filtered or broken off is not told as a whole one.
+func TestToChatFinishReasons(t *testing.T) {
+	for want, reasons := range map[string]string{
+		"max_output_tokens": "length max_tokens MAX_TOKENS max_length model_length model_context_window_exceeded",
+		"content_filter":    "content_filter content-filter sensitive SAFETY safety recitation RECITATION",
+		"failed":            "error insufficient_system_resource abort network_error timeout cancelled",
+		"completed":         "stop tool_calls STOP end_turn of_another_kind",
+	} {
+		for _, reason := range strings.Fields(reasons) {
+			c, err := toChat(plainRequest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			choice := `{"id":"x","choices":[{"index":0,%q:{"content":"Hel"},"finish_reason":%q}]}`
+			whole, err := c.Answer(nil, fmt.Appendf(nil, choice, "message", reason))
+			if got := cameTo(whole, err); got != want {
+				t.Errorf("%s: %s as a whole, %s expected", reason, got, want)
+			}
+			stream, err := convertEvents(c, fmt.Appendf(nil, "data: "+choice+"\n\ndata: [DONE]\n\n", "delta", reason))
+			if got := cameTo(stream, err); got != want {
+				t.Errorf("%s: %s as a stream, %s expected", reason, got, want)
+			}
+		}
+	}
+}
+
+// cameTo is what an answer came to: completed, failed, or why it is incomplete.
+func cameTo(out []byte, err error) string {
+	var failed *openai.UpstreamError
+	if errors.As(err, &failed) {
+		return "failed"
+	}
+	for _, reason := range []string{"max_output_tokens", "content_filter"} {
+		if strings.Contains(string(out), `"status":"incomplete"`) && strings.Contains(string(out), `"incomplete_details":{"reason":"`+reason+`"}`) {
+			return reason
+		}
+	}
+	if strings.Contains(string(out), `"status":"completed"`) && !strings.Contains(string(out), `"incomplete"`) {
+		return "completed"
+	}
+	return fmt.Sprintf("%s (%v)", out, err)
+}
+
+// A stream that never stops ends in a failure, whatever it brings, while little is
+// kept of it; what is told of the failure follows what the client has got.
+func TestToChatStreamIsBounded(t *testing.T) {
+	text := strings.Repeat("a", 1<<20)
+	for name, deltas := range map[string][]string{
+		"text":        {`"content":"` + text + `"`},
+		"reasoning":   {`"reasoning":"` + text + `"`},
+		"refusal":     {`"refusal":"` + text + `"`},
+		"arguments":   {`"tool_calls":[{"index":0,"id":"c","function":{"name":"f","arguments":"` + text + `"}}]`},
+		"nameless":    {`"tool_calls":[{"index":0,"function":{"arguments":"` + text + `"}}]`},
+		"custom":      {`"tool_calls":[{"index":0,"id":"c","function":{"name":"patch","arguments":"` + text + `"}}]`},
+		"legacy":      {`"function_call":{"name":"f","arguments":"` + text + `"}`},
+		"annotations": {`"annotations":[{"url_citation":{"title":"` + text + `"}}]`},
+		"items":       {`"content":"a"`, `"reasoning":"a"`},
+		"parts":       {`"content":"a"`, `"refusal":"a"`},
+		"calls":       {`"tool_calls":[{"id":"c%d","function":{"name":"f","arguments":"{}"}}]`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, err := toChat(`{"model":"m","input":"hi","stream":true,"store":false,"tools":` + drawnTools + `}`)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := c.Stream()
+			for i := range 1 << 17 {
+				delta := strings.ReplaceAll(deltas[i%len(deltas)], "%d", fmt.Sprint(i))
+				before := s.Point().Sequence
+				out, err := s.Event(nil, nil, []byte(`{"id":"x","choices":[{"index":0,"delta":{`+delta+`}}]}`))
+				if err == nil {
+					continue
+				}
+				var failed *openai.UpstreamError
+				if !errors.As(err, &failed) || len(out) != 0 || s.Point().Sequence != before {
+					t.Fatalf("%v, %d bytes, event %d after %d", err, len(out), s.Point().Sequence, before)
+				}
+				if i < 15 {
+					t.Fatalf("only %d chunks were taken", i)
+				}
+				return
+			}
+			t.Fatal("it never ended")
+		})
+	}
+}
+
+// Large answers are converted: the bound is far from them.
+func TestToChatStreamIsLarge(t *testing.T) {
+	c, err := toChat(plainRequest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunk := `data: {"id":"x","choices":[{"index":0,"delta":{"content":"` + strings.Repeat("a", 1<<16) + `"}}]}` + "\n\n"
+	out, err := convertEvents(c, []byte(strings.Repeat(chunk, 128)+"data: [DONE]\n\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readResponse(out); err != nil {
+		t.Fatal(err)
+	}
+}
