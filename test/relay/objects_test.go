@@ -26,9 +26,9 @@ func keeping(s **scene, busy string) testkit.Script {
 	}
 }
 
-// library is a scene of two channels of two accounts, of which only the second of
+// archive is a scene of two channels of two accounts, of which only the second of
 // the first has time, and the id of what it made.
-func (w *world) library(t *testing.T, f form) (s *scene, id string) {
+func (w *world) archive(t *testing.T, f form) (s *scene, id string) {
 	t.Helper()
 	s = w.scene(t, leg{script: keeping(&s, "a1"), keys: 2}, leg{script: keeping(&s, ""), keys: 2})
 	a := s.ask(t, f)
@@ -54,7 +54,7 @@ func TestObjectsLiveOnOneAccount(t *testing.T) {
 	mine := w.Token
 	stranger := w.userToken(t, "stranger", realm.DefaultGroup)
 	for _, f := range []form{respWhole, respEvents} {
-		s, id := w.library(t, f)
+		s, id := w.archive(t, f)
 		for _, route := range objectRoutes {
 			t.Run(route.operation+" after "+f.name, func(t *testing.T) {
 				path := "/v1/responses/" + id + route.path
@@ -126,7 +126,7 @@ func TestNobodyElseIsAskedForAnObject(t *testing.T) {
 		{"nonsense", testkit.Page(200), 503, "", 1},
 	}
 	for _, tt := range tests {
-		s, id := w.library(t, respWhole)
+		s, id := w.archive(t, respWhole)
 		before := len(s.requests())
 		s.ups[0].SetScript(s.noting(testkit.Always(tt.fault)))
 		for _, route := range objectRoutes {
@@ -154,7 +154,7 @@ func TestWhatIsNotStoredIsNotRemembered(t *testing.T) {
 	w := newWorld(t, nil)
 	for _, f := range []form{respWhole, respEvents} {
 		f.body = strings.Replace(f.body, `"input"`, `"store":false,"input"`, 1)
-		s, id := w.library(t, f)
+		s, id := w.archive(t, f)
 		a := w.do(w.Request(t, http.MethodGet, "/v1/responses/"+id, ""))
 		if a.StatusCode != http.StatusNotFound || s.asked() != "a1 a2" {
 			t.Errorf("%s: %d, asked %q", f.name, a.StatusCode, s.asked())
@@ -201,7 +201,7 @@ func TestReferencesBindTheRequest(t *testing.T) {
 	for name, field := range references {
 		for _, f := range []form{respWhole, respEvents} {
 			t.Run(name+", "+f.name, func(t *testing.T) {
-				s, id := w.library(t, f)
+				s, id := w.archive(t, f)
 				if name != "previous response" {
 					id = strings.Replace(id, "resp_", "msg_", 1)
 				}
@@ -230,7 +230,7 @@ func TestUnknownReferences(t *testing.T) {
 			c.SelfMode.Enable = self
 			c.Upstream.AllowPrivateNetworks = new(true)
 		})
-		s, theirs := w.library(t, respWhole)
+		s, theirs := w.archive(t, respWhole)
 		s.mend(t)
 		w.Token = w.userToken(t, "stranger", realm.DefaultGroup)
 		for _, id := range []string{"resp_unknown", theirs} {
@@ -259,7 +259,7 @@ func TestObjectsOutliveTheProcess(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "kept.db")
 	keep := func(c *config.Config) { c.DB.DSN = config.DSN("sqlite:" + file) }
 	w := newWorld(t, keep)
-	s, id := w.library(t, respWhole)
+	s, id := w.archive(t, respWhole)
 	if err := w.Stop(); err != nil {
 		t.Fatal(err)
 	}
