@@ -51,6 +51,19 @@ func newCodexAt(t *testing.T, g *gateway) *codex {
 	return c
 }
 
+// configure adds to the CLI's configuration.
+func (c *codex) configure(t *testing.T, text string) {
+	t.Helper()
+	file := filepath.Join(c.home, "config.toml")
+	old, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, append(append(old, '\n'), text...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // run executes the CLI and returns its standard output.
 func (c *codex) run(t *testing.T, args ...string) string {
 	t.Helper()
