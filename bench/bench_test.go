@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -42,7 +43,7 @@ func TestClientReadsAnswers(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer closeAll([]*client{cl})
-			first, whole, err := cl.do(newRequest(c.model, "token", 100))
+			first, whole, err := cl.do(newRequest(c.model, "token", 100, 2))
 			switch {
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
 				t.Errorf("the error is %v, not %q", err, c.want)
@@ -60,7 +61,7 @@ func TestLoadSendsWhatItSays(t *testing.T) {
 		_, _ = w.Write(smallAnswer)
 	}))
 	defer s.Close()
-	l := load{addr: s.Listener.Addr().String(), request: newRequest(modelSmall, "token", 10), clients: 4, count: 40}
+	l := load{addr: s.Listener.Addr().String(), request: newRequest(modelSmall, "token", 10, 0), clients: 4, count: 40}
 	got, err := l.run(t.Context(), func() error { return nil })
 	if err != nil {
 		t.Fatal(err)
@@ -97,5 +98,21 @@ func TestQuantiles(t *testing.T) {
 	got := ratio(obs(10, 30, 20), obs(10, 10, 10), func(o observation) float64 { return float64(o.cpu) })
 	if got != "**2.00** (1.00 – 3.00)" {
 		t.Errorf("the ratio is %s", got)
+	}
+}
+
+// What is sent is JSON, with the tools and the prompt that are asked for.
+func TestRequests(t *testing.T) {
+	for _, model := range []string{modelSmall, modelStream, modelResponses, modelOverChat, modelOverResponses} {
+		for _, tools := range []int{0, agentTools} {
+			_, body, _ := strings.Cut(string(newRequest(model, "token", agentPrompt, tools).bytes), "\r\n\r\n")
+			var q struct {
+				Model string
+				Tools []struct{ Type string }
+			}
+			if err := json.Unmarshal([]byte(body), &q); err != nil || q.Model != model || len(q.Tools) != tools || len(body) < agentPrompt {
+				t.Errorf("%s with %d tools: %v, %d bytes with %d", model, tools, err, len(body), len(q.Tools))
+			}
+		}
 	}
 }

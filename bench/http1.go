@@ -26,8 +26,8 @@ var (
 )
 
 // newRequest builds a chat completion, or what its model says. pad is the prompt's
-// size in bytes.
-func newRequest(model, token string, pad int) request {
+// size in bytes, tools how many are offered.
+func newRequest(model, token string, pad, tools int) request {
 	stream := model != modelSmall
 	options := ""
 	if stream {
@@ -37,14 +37,34 @@ func newRequest(model, token string, pad int) request {
 	prompt := strings.Repeat(`The quick brown fox jumps over the lazy dog; 0123456789 and so on.\n`, pad/67+1)
 	if model == modelResponses || model == modelOverChat {
 		return newPost("/v1/responses", token, responsesEnd, fmt.Sprintf(
-			`{"model":%q,"stream":true,"instructions":"You are helpful.","input":[{"role":"user","content":"%s"}],"temperature":0.2}`, model, prompt))
+			`{"model":%q,"stream":true,"instructions":"You are helpful.","input":[{"role":"user","content":"%s"}],%s"temperature":0.2}`, model, prompt, offer(tools, true)))
 	}
-	body := fmt.Sprintf(`{"model":%q,%s"messages":[{"role":"system","content":"You are helpful."},{"role":"user","content":"%s"}],"temperature":0.2}`,
-		model, options, prompt)
+	body := fmt.Sprintf(`{"model":%q,%s"messages":[{"role":"system","content":"You are helpful."},{"role":"user","content":"%s"}],%s"temperature":0.2}`,
+		model, options, prompt, offer(tools, false))
 	if !stream {
 		return newPost("/v1/chat/completions", token, nil, body)
 	}
 	return newPost("/v1/chat/completions", token, chatEnd, body)
+}
+
+// offer is the field of so many tools, in either dialect, each of the size and shape
+// that agents' have.
+func offer(n int, responses bool) string {
+	if n == 0 {
+		return ""
+	}
+	form := `{"type":"function","function":{%s}}`
+	if responses {
+		form = `{"type":"function",%s}`
+	}
+	about := strings.Repeat(`Reads what is asked for.\nPaths are \"absolute\", lines count from 1. `, 5)
+	list := make([]string, n)
+	for i := range list {
+		list[i] = fmt.Sprintf(form, fmt.Sprintf(`"name":"tool_%d","description":"%s","strict":false,"parameters":{"type":"object","properties":{`+
+			`"path":{"type":"string","description":"Where it is, as an absolute path."},"first":{"type":"integer","description":"The first line."},`+
+			`"kinds":{"type":"array","items":{"type":"string","enum":["file","directory","link"]}}},"required":["path"],"additionalProperties":false}`, i, about))
+	}
+	return `"tools":[` + strings.Join(list, ",") + `],`
 }
 
 func newPost(path, token string, end []byte, body string) request {

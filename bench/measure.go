@@ -12,6 +12,7 @@ type scenario struct {
 	name    string
 	model   string
 	prompt  int // bytes
+	tools   int // that the request offers
 	clients int
 	count   int // requests in a run at -scale 1
 }
@@ -22,19 +23,30 @@ func (s scenario) converted() bool { return s.model == modelOverChat || s.model 
 // runs tells whether a target is part of the scenario.
 func (s scenario) runs(t *target) bool { return !s.converted() || t.token != "" }
 
+// An agent's request is about as large as one of Codex CLI with a few servers of tools:
+// some 60 KiB, half of it tools.
+const (
+	agentPrompt = 30 << 10
+	agentTools  = 40
+)
+
 // scenarios are what a run of load is made of. The counts give a gateway about
 // half a second of CPU time at 32 clients.
 var scenarios = []scenario{
-	{"small answer", modelSmall, 100, 1, 2000},
-	{"small answer", modelSmall, 100, 32, 12000},
-	{"stream of 50 events", modelStream, 100, 1, 500},
-	{"stream of 50 events", modelStream, 100, 32, 3200},
-	{"stream of 50 events, 2 ms apart", modelPaced, 100, 32, 640},
-	{"stream of 50 deltas of Responses", modelResponses, 100, 32, 3200},
-	{"Responses over a chat upstream", modelOverChat, 100, 32, 3200},
-	{"chat over a Responses upstream", modelOverResponses, 100, 32, 3200},
-	{"200 KiB prompt", modelSmall, 200 << 10, 1, 400},
-	{"200 KiB prompt", modelSmall, 200 << 10, 32, 2400},
+	{"small answer", modelSmall, 100, 0, 1, 2000},
+	{"small answer", modelSmall, 100, 0, 32, 12000},
+	{"stream of 50 events", modelStream, 100, 0, 1, 500},
+	{"stream of 50 events", modelStream, 100, 0, 32, 3200},
+	{"stream of 50 events, 2 ms apart", modelPaced, 100, 0, 32, 640},
+	{"stream of 50 deltas of Responses", modelResponses, 100, 0, 32, 3200},
+	{"Responses over a chat upstream", modelOverChat, 100, 0, 32, 3200},
+	{"chat over a Responses upstream", modelOverResponses, 100, 0, 32, 3200},
+	{"an agent's Responses request", modelResponses, agentPrompt, agentTools, 32, 1600},
+	{"an agent's Responses request over a chat upstream", modelOverChat, agentPrompt, agentTools, 32, 1600},
+	{"an agent's chat request", modelStream, agentPrompt, agentTools, 32, 1600},
+	{"an agent's chat request over a Responses upstream", modelOverResponses, agentPrompt, agentTools, 32, 1600},
+	{"200 KiB prompt", modelSmall, 200 << 10, 0, 1, 400},
+	{"200 KiB prompt", modelSmall, 200 << 10, 0, 32, 2400},
 }
 
 // observation is one run of one scenario against one target.
@@ -130,7 +142,7 @@ func (t *target) live(ctx context.Context, streams int) (l life, err error) {
 	}
 	l.idle = before.now
 	t.sent += streams
-	err = hold(ctx, t.addr, newRequest(modelIdle, t.token, 100), streams, 3*time.Second, func() error {
+	err = hold(ctx, t.addr, newRequest(modelIdle, t.token, 100, 0), streams, 3*time.Second, func() error {
 		after, err := t.running.memory()
 		l.perStream = float64(after.now-before.now) / float64(streams)
 		return err
@@ -170,7 +182,7 @@ func (r *rig) round(ctx context.Context, o options, round int, res *results) err
 // observe runs one load and reads the gateway's cost around it.
 func (t *target) observe(ctx context.Context, s scenario, count int) (ob observation, err error) {
 	var cpu time.Duration
-	l := load{addr: t.addr, request: newRequest(s.model, t.token, s.prompt), clients: s.clients, count: count}
+	l := load{addr: t.addr, request: newRequest(s.model, t.token, s.prompt, s.tools), clients: s.clients, count: count}
 	got, err := l.run(ctx, func() (err error) {
 		if t.running == nil {
 			return nil

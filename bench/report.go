@@ -92,26 +92,37 @@ func (r report) latencyCell(i int, name string, get func(observation) time.Durat
 // conversions reports what converting a stream costs over passing one through, for
 // the same client and for the same upstream.
 func (r report) conversions() string {
-	byModel := map[string][]observation{}
+	type kind struct {
+		model string
+		tools int
+	}
+	loads := map[kind][]observation{}
 	for i, s := range scenarios {
 		if s.clients == 32 {
-			byModel[s.model] = r.results.loads[i]["realms"]
+			loads[kind{s.model, s.tools}] = r.results.loads[i]["realms"]
 		}
 	}
 	cpu := func(o observation) float64 { return float64(o.cpu) }
 	var b strings.Builder
-	for _, d := range []struct{ name, model, client, upstream string }{
-		{"a Responses client, a chat upstream", modelOverChat, modelResponses, modelStream},
-		{"a chat client, a Responses upstream", modelOverResponses, modelStream, modelResponses},
+	for _, d := range []struct {
+		name, model, client, upstream string
+		tools                         int
+	}{
+		{"a Responses client, a chat upstream", modelOverChat, modelResponses, modelStream, 0},
+		{"a chat client, a Responses upstream", modelOverResponses, modelStream, modelResponses, 0},
+		{"an agent's Responses request, a chat upstream", modelOverChat, modelResponses, modelStream, agentTools},
+		{"an agent's chat request, a Responses upstream", modelOverResponses, modelStream, modelResponses, agentTools},
 	} {
-		if len(byModel[d.model]) > 0 {
-			fmt.Fprintf(&b, "| %s | %s | %s |\n", d.name, ratio(byModel[d.model], byModel[d.client], cpu), ratio(byModel[d.model], byModel[d.upstream], cpu))
+		if obs := loads[kind{d.model, d.tools}]; len(obs) > 0 {
+			fmt.Fprintf(&b, "| %s | %s | %s |\n", d.name, ratio(obs, loads[kind{d.client, d.tools}], cpu), ratio(obs, loads[kind{d.upstream, d.tools}], cpu))
 		}
 	}
 	if b.Len() == 0 {
 		return ""
 	}
-	return "\n## Converting a stream\n\nRealms' CPU time for a stream of 50 deltas that it converts, at 32 clients, to what it takes to pass one through: one of the client's dialect, and one of the upstream's.\n\n| | × the client's own | × the upstream's own |\n|---|---|---|\n" + b.String()
+	return "\n## Converting a stream\n\nRealms' CPU time for a stream of 50 deltas that it converts, at 32 clients, to what it takes to pass one through: one of the client's dialect, and one of the upstream's. " +
+		fmt.Sprintf("An agent's request has %d KiB of text and %d tools.", agentPrompt>>10, agentTools) +
+		"\n\n| | × the client's own | × the upstream's own |\n|---|---|---|\n" + b.String()
 }
 
 // lifeTable reports fresh processes.

@@ -129,7 +129,7 @@ func (t *target) start(ctx context.Context) (time.Duration, error) {
 		return 0, fmt.Errorf("%s: %w", t.name, err)
 	}
 	t.running, t.addr = p, addr
-	q := newRequest(modelSmall, t.token, 64)
+	q := newRequest(modelSmall, t.token, 64, 0)
 	for {
 		err := once(ctx, addr, q)
 		if err == nil {
