@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (c *cli) listChannels(ctx context.Context, asJSON, stored bool) error {
 		case err == nil && asJSON:
 			return c.printJSON(raw)
 		case err == nil:
-			return c.showLive(raw)
+			return c.showLive(ctx, cfg, raw)
 		case !errors.Is(err, errNoServer):
 			return err
 		}
@@ -71,19 +72,28 @@ func (c *cli) listChannels(ctx context.Context, asJSON, stored bool) error {
 		if asJSON {
 			return c.printJSON(kept)
 		}
-		if err := c.showChannels(state); err != nil {
+		off, err := accountsOff(ctx, cfg, s)
+		if err != nil {
 			return err
 		}
-		return c.print(advice(&kept, c.again))
+		off = off && hasAccounts(&kept)
+		if err := c.showChannels(state, off); err != nil {
+			return err
+		}
+		return c.print(append(c.offAdvice(off), advice(&kept, c.again)...))
 	})
 }
 
-func (c *cli) showChannels(state *catalog.State) error {
+// showChannels lists what is declared; off: without the use of ChatGPT accounts.
+func (c *cli) showChannels(state *catalog.State, off bool) error {
 	rows := [][]string{{"NAME", "STATE", "PRIORITY", "WEIGHT", "GROUPS", "MODELS", "ENDPOINT", "CREDENTIALS"}}
 	for _, ch := range state.Channels {
 		st := "enabled"
-		if !ch.Enabled {
+		switch {
+		case !ch.Enabled:
 			st = "disabled"
+		case off && ch.Type == realm.CodexOAuth:
+			st = "accounts off"
 		}
 		row := []string{
 			ch.Name, st, strconv.Itoa(ch.Priority), strconv.Itoa(ch.Weight),
@@ -143,6 +153,17 @@ It spends a few tokens at the provider.`,
 	},
 }
 
+// isOff tells whether a channel of the running server answers nobody because the use
+// of ChatGPT accounts is off, as far as that can be found out.
+func (c *cli) isOff(ctx context.Context, cfg config.Config, name string) bool {
+	all, err := newControl(cfg).state(ctx)
+	if err != nil || !slices.ContainsFunc(all.Channels, func(ch server.ChannelState) bool { return ch.Name == name && ofAccounts(&ch) }) {
+		return false
+	}
+	off, err := c.readAccountsOff(ctx, cfg)
+	return err == nil && off
+}
+
 func (c *cli) testChannel(ctx context.Context, cfg config.Config, name, model string) error {
 	r, err := newControl(cfg).testChannel(ctx, name, model)
 	if errors.Is(err, errNoServer) {
@@ -150,6 +171,9 @@ func (c *cli) testChannel(ctx context.Context, cfg config.Config, name, model st
 	}
 	if err != nil {
 		return err
+	}
+	if !r.OK && c.isOff(ctx, cfg, name) {
+		return fmt.Errorf("%s is not asked: %s", name, c.accountsOff())
 	}
 	if !r.OK {
 		return fmt.Errorf("%s does not answer for %s: %s (status %d, %d ms)", name, r.Model, r.Error, r.Status, r.LatencyMS)

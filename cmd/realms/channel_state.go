@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"realms/internal/catalog"
+	"realms/internal/config"
 	"realms/internal/realm"
 	"realms/internal/server"
 )
@@ -22,7 +24,7 @@ const none = "–"
 // it stands whole.
 const shortReason = 28
 
-func (c *cli) showLive(raw json.RawMessage) error {
+func (c *cli) showLive(ctx context.Context, cfg config.Config, raw json.RawMessage) error {
 	all, err := readChannels(raw)
 	if err != nil {
 		return err
@@ -31,13 +33,39 @@ func (c *cli) showLive(raw json.RawMessage) error {
 		_, err := fmt.Fprintf(c.stderr, "there is no channel yet: `%s` makes some\n", c.again("apply -f FILE"))
 		return err
 	}
-	return c.print(append(liveTable(all), advice(all, c.again)...))
+	off := false
+	if hasAccounts(all) {
+		if off, err = c.readAccountsOff(ctx, cfg); err != nil {
+			fmt.Fprintf(c.stderr, "whether the use of ChatGPT accounts is on cannot be read: %s\n", words(err))
+		}
+	}
+	return c.print(slices.Concat(liveTable(all, off), c.offAdvice(off), advice(all, c.again)))
+}
+
+// hasAccounts tells whether there is a channel of ChatGPT accounts that would be used.
+func hasAccounts(all *server.Channels) bool {
+	return slices.ContainsFunc(all.Channels, func(ch server.ChannelState) bool { return ch.Enabled && ofAccounts(&ch) })
+}
+
+// ofAccounts tells whether a channel goes out with ChatGPT accounts: no other does
+// without an address.
+func ofAccounts(ch *server.ChannelState) bool {
+	return slices.ContainsFunc(ch.Endpoints, func(ep server.EndpointState) bool { return ep.BaseURL == "" })
+}
+
+// offAdvice says below a table what its accounts wait for.
+func (c *cli) offAdvice(off bool) []string {
+	if !off {
+		return nil
+	}
+	return []string{"", c.accountsOff()}
 }
 
 // liveTable has one line a credential, below those of its endpoint and channel.
-// An endpoint's address reaches into the columns beside it, which it leaves empty.
-func liveTable(all *server.Channels) []string {
-	t := &stateTable{now: all.At}
+// An endpoint's address reaches into the columns beside it, which it leaves empty. Off:
+// the use of ChatGPT accounts is.
+func liveTable(all *server.Channels, off bool) []string {
+	t := &stateTable{now: all.At, off: off}
 	t.row("CHANNEL", []string{"IN FLIGHT", "LAST 5 MIN", "LAST 60 MIN"}, "STATE")
 	for _, ch := range all.Channels {
 		t.row(ch.Name, []string{strconv.Itoa(ch.InFlight), "", ""}, t.channel(&ch)...)
@@ -54,6 +82,7 @@ func liveTable(all *server.Channels) []string {
 // stateTable is rows that end with states, of which each has a line.
 type stateTable struct {
 	now  time.Time
+	off  bool // ChatGPT accounts are not in use
 	rows []stateRow
 }
 
@@ -109,6 +138,8 @@ func (t *stateTable) channel(ch *server.ChannelState) []string {
 	switch {
 	case !ch.Enabled:
 		return append([]string{"disabled"}, states...)
+	case t.off && ofAccounts(ch):
+		return append([]string{"NOT USABLE: the use of ChatGPT accounts is off"}, states...)
 	case !usable(ch):
 		return append([]string{"NOT USABLE: none of its credentials may be asked now"}, states...)
 	case len(states) == 0:

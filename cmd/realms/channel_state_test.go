@@ -74,7 +74,7 @@ func TestLiveTable(t *testing.T) {
 		"    main   0          –                   –                     told until 12:22:28 (quota, 20 min)",
 		"test       0                                                    disabled",
 	}
-	if d := cmp.Diff(want, liveTable(troubled())); d != "" {
+	if d := cmp.Diff(want, liveTable(troubled(), false)); d != "" {
 		t.Error(d)
 	}
 }
@@ -85,7 +85,7 @@ func TestLongAddress(t *testing.T) {
 		BaseURL: "https://" + strings.Repeat("long.", 12) + "example.com/v1",
 		Marks:   []server.Mark{{Kind: server.MarkOpen, Cause: realm.CauseTimeout, Until: at(1, 0, 9)}},
 	}}}}}
-	if line := liveTable(all)[2]; !strings.HasSuffix(line, "example.com/v1  open until 01:00:09 (timeout, 9 s)") {
+	if line := liveTable(all, false)[2]; !strings.HasSuffix(line, "example.com/v1  open until 01:00:09 (timeout, 9 s)") {
 		t.Error(line)
 	}
 }

@@ -59,6 +59,41 @@ func (c *cli) logger(cfg config.Config) *slog.Logger {
 	return slog.New(slog.NewTextHandler(c.stderr, o))
 }
 
+// wordsOnly is a logger for commands that say themselves what came of what they did:
+// it leaves out all but what was lost, and writes that as a line for people. Who
+// looks for a fault (log.level: debug) sees everything.
+func (c *cli) wordsOnly(cfg config.Config) *slog.Logger {
+	if cfg.Log.Level == "debug" {
+		return c.logger(cfg)
+	}
+	return slog.New(wordsHandler{c.stderr})
+}
+
+// wordsHandler writes errors as "message (what it is about): cause".
+type wordsHandler struct{ w io.Writer }
+
+func (wordsHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelError
+}
+
+func (h wordsHandler) Handle(_ context.Context, r slog.Record) error {
+	about, cause := "", ""
+	r.Attrs(func(a slog.Attr) bool {
+		switch a.Key {
+		case "credential":
+			about = " (" + a.Value.String() + ")"
+		case "error":
+			cause = ": " + a.Value.String()
+		}
+		return true
+	})
+	_, err := fmt.Fprintln(h.w, r.Message+about+cause)
+	return err
+}
+
+func (h wordsHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h wordsHandler) WithGroup(string) slog.Handler      { return h }
+
 // withStore opens the configured store beside whatever else uses it, gives a
 // brand-new one its schema, and lets it go after fn. A schema that is behind is
 // an error that names the command: a server of the older program may be running.

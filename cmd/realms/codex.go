@@ -39,10 +39,14 @@ func codexTarget(ref string, channels []*realm.Channel) codex.Target {
 	return codex.Target{Channel: found, Credential: strings.TrimPrefix(strings.TrimPrefix(ref, found), "/")}
 }
 
+// withAccounts is what a command does with the accounts' keeper. What a person should
+// know meanwhile is said under its context.
+type withAccounts func(ctx context.Context, accounts *codex.Service, to codex.Target) error
+
 // withProvider runs a verb that speaks with the provider: through the same pieces
 // as the server, since a channel's proxy and certificates hold for this too. A
 // running server sees what has changed, whatever came of it.
-func (c *cli) withProvider(ctx context.Context, ref string, fn func(accounts *codex.Service, to codex.Target) error) (err error) {
+func (c *cli) withProvider(ctx context.Context, ref string, fn withAccounts) (err error) {
 	cfg, err := c.loadConfig()
 	if err != nil {
 		return err
@@ -50,7 +54,7 @@ func (c *cli) withProvider(ctx context.Context, ref string, fn func(accounts *co
 	if err := c.requireStore(cfg); err != nil {
 		return err
 	}
-	app, err := server.OpenBeside(ctx, cfg, c.logger(quieter(cfg)))
+	app, err := server.OpenBeside(ctx, cfg, c.wordsOnly(cfg))
 	if err != nil {
 		return err
 	}
@@ -61,13 +65,18 @@ func (c *cli) withProvider(ctx context.Context, ref string, fn func(accounts *co
 	}
 	to := codexTarget(strings.TrimSpace(ref), channels)
 	defer newControl(cfg).poke(context.WithoutCancel(ctx))
-	return c.explainCodex(fn(app.Codex, to), to)
+	ctx = codex.WithNotice(ctx, func(sentence string) { fmt.Fprintln(c.stderr, sentence) })
+	return c.explainCodex(fn(ctx, app.Codex, to), to)
 }
 
 // explainCodex adds what to type to an error that does not say it.
 func (c *cli) explainCodex(err error, to codex.Target) error {
-	if err == nil {
+	var own *realm.Error
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, context.Canceled) && !errors.As(err, &own):
+		return errStopped
 	}
 	name := shellQuote(to.Channel)
 	if to.Credential != "" {
@@ -95,6 +104,35 @@ func (c *cli) explainCodex(err error, to codex.Target) error {
 		return err
 	}
 	return fmt.Errorf("%s (%s)", words(err), hint)
+}
+
+// errStopped is for who gave up before anything was done.
+var errStopped = errors.New("stopped; nothing has changed")
+
+// accountsOff tells whether nobody has accepted what the use of accounts means.
+func accountsOff(ctx context.Context, cfg config.Config, s *store.Store) (bool, error) {
+	state := settings.New(settings.Options{Store: s, SelfMode: cfg.SelfMode.Enable})
+	if err := state.Load(ctx); err != nil {
+		return false, err
+	}
+	return !state.State().CodexAccepted(), nil
+}
+
+// readAccountsOff is accountsOff beside a running server, with or without its key.
+func (c *cli) readAccountsOff(ctx context.Context, cfg config.Config) (off bool, err error) {
+	if err := c.requireStore(cfg); err != nil {
+		return false, err
+	}
+	err = c.openSealed(ctx, cfg, func(s *store.Store) (err error) {
+		off, err = accountsOff(ctx, cfg, s)
+		return err
+	})
+	return off, err
+}
+
+// accountsOff is what is said of that, and what to type.
+func (c *cli) accountsOff() string {
+	return fmt.Sprintf("the use of ChatGPT accounts is off: `%s` says what it means, and how to turn it on", c.again("codex enable"))
 }
 
 // codexMeans is what an operator accepts. Each paragraph is about one thing that
@@ -200,7 +238,7 @@ func (c *cli) importCodex(ctx context.Context, ref, file string, replace bool) e
 	if err != nil {
 		return err
 	}
-	return c.withProvider(ctx, ref, func(accounts *codex.Service, to codex.Target) error {
+	return c.withProvider(ctx, ref, func(ctx context.Context, accounts *codex.Service, to codex.Target) error {
 		to.Replace = replace
 		a, err := accounts.Import(ctx, actor, to, data)
 		if err != nil {
@@ -232,6 +270,9 @@ the account's workspace can be used, and puts it back into use if so.`,
 				return err
 			}
 			fmt.Fprintf(c.stdout, "%s: renewed; the access token expires %s\n", accountName(a), moment(a.ExpiresAt, "at a time that it does not say"))
+			if x := a.ExpiresAt; !x.IsZero() && !x.After(a.RefreshedAt) {
+				fmt.Fprintln(c.stderr, "it seems over as it comes: is this machine's clock right?")
+			}
 			return nil
 		})
 	},
@@ -246,7 +287,7 @@ var codexUsageCommand = command{
 				return err
 			}
 			now := time.Now()
-			if exhausted(a, now).IsZero() {
+			if !usedUp(a, now) {
 				fmt.Fprintf(c.stderr, "nothing is used up; a server that was told otherwise before waits until that time, or until `%s`\n",
 					c.again("channel mend "+shellQuote(a.Channel)+" "+shellQuote(a.Credential)))
 			}
@@ -258,26 +299,33 @@ var codexUsageCommand = command{
 var codexRemoveCommand = command{
 	name: "codex remove", args: codexArgs, short: "sign an account out: revoke its tokens and forget them",
 	long: `
-Its credential stays declared, out of use until the next codex login.`,
+Its credential stays declared, out of use until the next codex login. Where the
+provider cannot be told it says so: the tokens are forgotten here all the same.`,
 	setup: func(c *cli, _ *flag.FlagSet) action {
 		return c.withAccount(func(ctx context.Context, accounts *codex.Service, to codex.Target) error {
-			if err := accounts.Remove(ctx, actor, to.Channel, to.Credential); err != nil {
+			unrevoked, err := accounts.Remove(ctx, actor, to.Channel, to.Credential)
+			if err != nil {
 				return err
 			}
-			fmt.Fprintf(c.stderr, "%s: signed out, and its tokens are forgotten\n", strings.TrimSuffix(to.Channel+"/"+to.Credential, "/"))
+			name := strings.TrimSuffix(to.Channel+"/"+to.Credential, "/")
+			if unrevoked != nil {
+				fmt.Fprintf(c.stderr, "%s was removed here, but could not be revoked at the provider: %s Its sign-in stays valid there.\n", name, words(unrevoked))
+				return nil
+			}
+			fmt.Fprintf(c.stderr, "%s: signed out, and its tokens are forgotten\n", name)
 			return nil
 		})
 	},
 }
 
 // withAccount is withProvider for verbs whose one argument names the account.
-func (c *cli) withAccount(fn func(ctx context.Context, accounts *codex.Service, to codex.Target) error) action {
+func (c *cli) withAccount(fn withAccounts) action {
 	return func(ctx context.Context, args []string) error {
 		ref, err := codexArg(args)
 		if err != nil {
 			return err
 		}
-		return c.withProvider(ctx, ref, func(accounts *codex.Service, to codex.Target) error { return fn(ctx, accounts, to) })
+		return c.withProvider(ctx, ref, fn)
 	}
 }
 
@@ -307,7 +355,7 @@ func (c *cli) listCodex(ctx context.Context, cfg config.Config, s *store.Store, 
 		return err
 	}
 	if !state.State().CodexAccepted() {
-		fmt.Fprintf(c.stderr, "the use of ChatGPT accounts is off: `%s` says what it means\n", c.again("codex enable"))
+		fmt.Fprintln(c.stderr, c.accountsOff())
 	}
 	if asJSON {
 		return c.printJSON(list)

@@ -41,7 +41,7 @@ in again is always possible.`,
 			if *browser && *paste {
 				return usagef("--browser and --paste exclude each other")
 			}
-			return c.withProvider(ctx, ref, func(accounts *codex.Service, to codex.Target) error {
+			return c.withProvider(ctx, ref, func(ctx context.Context, accounts *codex.Service, to codex.Target) error {
 				to.Replace = *replace
 				signIn := c.loginByCode
 				switch {
@@ -122,8 +122,10 @@ func (w *waiter) wait(ctx context.Context) (*codex.Account, error) {
 			return a, nil
 		case strings.HasPrefix(e.Reason, "workspace_"):
 			return nil, err // signed in, whether anybody still waits or not
-		case ctx.Err() != nil:
+		case ctx.Err() != nil && (errors.Is(err, codex.ErrPending) || errors.Is(err, ctx.Err())):
 			return nil, ended(ctx)
+		case ctx.Err() != nil:
+			return nil, err // of what was begun before, and could not be stopped
 		case errors.Is(err, codex.ErrPending):
 			passing = nil
 		case e.Code == realm.CodeUnavailable:

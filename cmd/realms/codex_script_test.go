@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,8 +15,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"realms/internal/catalog"
 	"realms/internal/config"
 	"realms/internal/store"
+	"realms/internal/testkit"
 	"realms/internal/testkit/codextest"
 )
 
@@ -29,6 +32,7 @@ type provider struct {
 	fake       *codextest.Fake
 	secrets    []string     // that were in the store when unseen looked
 	late       atomic.Int64 // nanoseconds that its clock is behind
+	release    func()       // of block
 }
 
 func (p *provider) Helper()                           {}
@@ -70,6 +74,10 @@ var chatgptWords = map[string]func(p *provider, a, b string){
 		p.ts.Check(err)
 		p.fake.Change(codextest.AccountID, func(a *codextest.Account) { a.Windows[0].UsedPercent = n })
 	},
+	// endless: the provider does not say when its first window resets.
+	"endless": func(p *provider, _, _ string) {
+		p.fake.Change(codextest.AccountID, func(a *codextest.Account) { a.Windows[0].ResetsAt = time.Time{} })
+	},
 	// elsewhere ORIGIN: the account's workspace is served at another address.
 	"elsewhere": func(p *provider, origin, _ string) {
 		p.fake.Change(codextest.AccountID, func(a *codextest.Account) { a.Origin = origin })
@@ -78,6 +86,17 @@ var chatgptWords = map[string]func(p *provider, a, b string){
 	"firewall": func(p *provider, path, _ string) { p.fake.Instead(path, codextest.Challenge()) },
 	// refuse CODE: no refresh token is taken any more.
 	"refuse": func(p *provider, code, _ string) { p.fake.Always(codextest.PathToken, codextest.RefreshRefused(code)) },
+	// away PATH: it has no other answer any more than that it has none.
+	"away": func(p *provider, path, _ string) {
+		p.fake.Always(path, testkit.Status(http.StatusServiceUnavailable, ""))
+	},
+	// block PATH: answers of a path wait for release; waiting PATH: until one does.
+	"block":   func(p *provider, path, _ string) { p.release = p.fake.Block(path) },
+	"waiting": func(p *provider, path, _ string) { p.fake.Waiting(p, path, 1) },
+	"release": func(p *provider, _, _ string) { p.release() },
+	// leased CHANNEL: another process is renewing its account; unleased: it has ended.
+	"leased":   func(p *provider, channel, _ string) { p.lease(channel, time.Now().Add(time.Minute)) },
+	"unleased": func(p *provider, channel, _ string) { p.lease(channel, time.Now().Add(-time.Minute)) },
 	// asked PATH N: so many requests of a path have come.
 	"asked": func(p *provider, path, n string) {
 		if got := strconv.Itoa(p.fake.Calls(path)); got != n {
@@ -178,6 +197,26 @@ func (p *provider) sent() (secrets []string) {
 		}
 	}
 	return secrets
+}
+
+// lease makes somebody the one who renews a channel's account until a time.
+func (p *provider) lease(channel string, until time.Time) {
+	ctx, cfg := context.Background(), config.Config{DataDir: filepath.Join(p.ts.Getenv("WORK"), "data")}
+	s, err := store.Open(ctx, store.Options{DSN: cfg.StoreDSN()})
+	p.ts.Check(err)
+	defer func() { p.ts.Check(s.Close()) }()
+	state, err := catalog.New(catalog.Options{Store: s}).State(ctx)
+	p.ts.Check(err)
+	cr := state.Channel(channel).Endpoints[0].Credentials[0]
+	p.ts.Check(s.Tx(ctx, func(r store.Repos) error {
+		at, err := r.CodexAccounts.Progress(ctx, cr.ID)
+		if err != nil {
+			return err
+		}
+		// Whatever lease there is, this one takes its place.
+		_, err = r.CodexAccounts.Lease(ctx, cr.ID, at.Version, "somebody", until.Add(time.Hour), until)
+		return err
+	}))
 }
 
 // kept is what the store of the scenario holds now.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -33,6 +34,20 @@ func TestCodexTarget(t *testing.T) {
 	}
 }
 
+// TestGivenUp holds what is said to who presses Ctrl-C while a command waits: the
+// service's own words if it has some, and never a context's.
+func TestGivenUp(t *testing.T) {
+	own := &realm.Error{Code: realm.CodeUnavailable, Err: context.Canceled, Message: "Stopped once the tokens were renewed."}
+	for want, err := range map[string]error{
+		"stopped; nothing has changed":          fmt.Errorf("read the account: %w", context.Canceled),
+		"Stopped once the tokens were renewed.": own,
+	} {
+		if got := (&cli{program: "realms"}).explainCodex(err, codex.Target{Channel: "me"}); words(got) != want {
+			t.Errorf("got %q, want %q", words(got), want)
+		}
+	}
+}
+
 func TestWindowText(t *testing.T) {
 	now := at(12, 0, 0)
 	for want, w := range map[string]codex.Window{
@@ -47,6 +62,28 @@ func TestWindowText(t *testing.T) {
 	} {
 		if got := windowText(&w, now); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestUsageLines holds what is said of a plan that is used up, also where nobody knows
+// until when: that is not "nothing is used up".
+func TestUsageLines(t *testing.T) {
+	now := at(12, 0, 0)
+	for name, tc := range map[string]struct {
+		window codex.Window
+		first  string
+		used   bool
+	}{
+		"some is left":     {codex.Window{Seconds: 18000, UsedPercent: 99, ResetsAt: at(13, 0, 0)}, "me/main: plan plus", false},
+		"used up":          {codex.Window{Seconds: 18000, UsedPercent: 100, ResetsAt: at(13, 0, 0)}, "me/main: plan plus, used up until 13:00:00", true},
+		"nobody knows":     {codex.Window{Seconds: 18000, UsedPercent: 100}, "me/main: plan plus, used up", true},
+		"it was":           {codex.Window{Seconds: 18000, UsedPercent: 100, ResetsAt: at(11, 0, 0)}, "me/main: plan plus", false},
+		"a single model's": {codex.Window{Limit: "spark", Seconds: 18000, UsedPercent: 100}, "me/main: plan plus", false},
+	} {
+		a := &codex.Account{Channel: "me", Credential: "main", Plan: "plus", Limits: codex.Limits{Windows: []codex.Window{tc.window}}}
+		if got := usageLines(a, now)[0]; got != tc.first || usedUp(a, now) != tc.used {
+			t.Errorf("%s: %q, used up %v", name, got, usedUp(a, now))
 		}
 	}
 }
@@ -165,6 +202,20 @@ func TestWaiterEnds(t *testing.T) {
 	w.poll = func() (*codex.Account, error) { leave(); return nil, unchecked }
 	if _, err := w.wait(ctx); !errors.Is(err, unchecked) {
 		t.Errorf("who gives up when it is too late for that is told %v", err)
+	}
+	ctx, leave = context.WithCancel(t.Context())
+	lost := &realm.Error{Code: realm.CodeUnavailable, Message: "The sign-in could not be stored in time and is lost."}
+	w.poll = func() (*codex.Account, error) { leave(); return nil, lost }
+	if _, err := w.wait(ctx); !errors.Is(err, lost) {
+		t.Errorf("who gives up while the sign-in is lost is told %v", err)
+	}
+	ctx, leave = context.WithCancel(t.Context())
+	w.poll = func() (*codex.Account, error) {
+		leave()
+		return nil, &realm.Error{Code: realm.CodeUnavailable, Err: ctx.Err()}
+	}
+	if _, err := w.wait(ctx); !errors.Is(err, errLoginStopped) {
+		t.Errorf("who gives up while the issuer is asked is told %v", err)
 	}
 	w.poll = poll
 	w.until = time.Now().Add(10 * time.Millisecond)

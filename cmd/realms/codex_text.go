@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -46,6 +47,8 @@ func usageLines(a *codex.Account, now time.Time) []string {
 	lines := []string{accountName(a) + ": plan " + plan}
 	if until := exhausted(a, now); !until.IsZero() {
 		lines[0] += ", used up until " + clock(until, now)
+	} else if usedUp(a, now) {
+		lines[0] += ", used up"
 	}
 	if len(a.Limits.Windows) == 0 {
 		return append(lines, "  the provider named no limit")
@@ -54,6 +57,14 @@ func usageLines(a *codex.Account, now time.Time) []string {
 		lines = append(lines, "  "+windowText(&a.Limits.Windows[i], now))
 	}
 	return lines
+}
+
+// usedUp tells whether nothing is left of one of an account's own windows, as far as
+// anybody knows.
+func usedUp(a *codex.Account, now time.Time) bool {
+	return slices.ContainsFunc(a.Limits.Windows, func(w codex.Window) bool {
+		return w.Limit == "" && w.UsedPercent >= 100 && (w.ResetsAt.IsZero() || w.ResetsAt.After(now))
+	})
 }
 
 // exhausted is when the last of an account's own windows that are used up resets;

@@ -90,6 +90,7 @@ func (d *doctor) config() bool {
 	}
 	d.cfg = cfg
 	d.ok("config", "address %s, data directory %s, self mode %v", cfg.Server.Addr, cfg.DataDir, cfg.SelfMode.Enable)
+	d.codexStandIns()
 	return true
 }
 

@@ -9,6 +9,23 @@ import (
 	"realms/internal/store"
 )
 
+// codexStandIns holds that tests replace all of the provider or nothing: tokens that
+// one half gives are shown to the other.
+func (d *doctor) codexStandIns() {
+	issuer, backend := d.cfg.Codex.TestIssuer, d.cfg.Codex.TestBackend
+	set, missing := "codex.test_issuer", "codex.test_backend"
+	switch {
+	case issuer == "" && backend == "":
+		return
+	case issuer != "" && backend != "":
+		d.note("config", "%s stands in for the provider of ChatGPT accounts: no real account can be used", issuer)
+		return
+	case issuer == "":
+		set, missing = missing, set
+	}
+	d.bad("config", "%s is set and %s is not: tokens of the one would be shown to the other, a real account's to what stands in for the provider; set both, for a test, or neither", set, missing)
+}
+
 func (d *doctor) codexSetting(ctx context.Context, s *store.Store) error {
 	service := settings.New(settings.Options{Store: s, SelfMode: d.cfg.SelfMode.Enable})
 	if err := service.Load(ctx); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -80,11 +81,12 @@ func (c *cli) setUser(ctx context.Context, name string, change func(*account.Use
 			return err
 		}
 		spec := account.UserSpec{Name: name, Role: realm.RoleUser, Enabled: true, Groups: []string{realm.DefaultGroup}}
+		var was *account.UserSpec
 		if i := slices.IndexFunc(users, func(u account.UserInfo) bool { return u.Name == strings.TrimSpace(name) }); i >= 0 {
-			spec = users[i].UserSpec
+			spec, was = users[i].UserSpec, &users[i].UserSpec
 		}
 		change(&spec)
-		done, err := accounts.UpsertUser(ctx, actor, spec)
+		done, err := writeUser(ctx, accounts, was, spec)
 		if err != nil {
 			return err
 		}
@@ -96,4 +98,16 @@ func (c *cli) setUser(ctx context.Context, name string, change func(*account.Use
 		fmt.Fprintf(c.stderr, "user %q: %s\n", spec.Name, done[0].Verb)
 		return nil
 	})
+}
+
+// writeUser makes a user what it is to be. Who is only disabled may be in any group,
+// though nobody could put it there: it reaches nothing.
+func writeUser(ctx context.Context, accounts *account.Service, was *account.UserSpec, spec account.UserSpec) ([]store.Mutation, error) {
+	if was != nil && !spec.Enabled {
+		disabled := *was
+		if disabled.Enabled = false; reflect.DeepEqual(spec, disabled) {
+			return accounts.DisableUser(ctx, actor, spec.Name)
+		}
+	}
+	return accounts.UpsertUser(ctx, actor, spec)
 }

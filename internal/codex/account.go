@@ -64,6 +64,7 @@ func newAccount(cr *realm.Credential, a *realm.CodexAccount, l realm.CodexLimits
 	shown.RefreshError = a.RefreshError
 	if a.Limits.At.After(l.At) {
 		l = a.Limits
+		l.Bound() // who wrote it may not have known that
 	}
 	shown.Limits = Limits{Plan: l.Plan, At: l.At}
 	for _, w := range l.Windows {
@@ -139,7 +140,7 @@ func (s *Service) find(ctx context.Context, channel, name string) (cr *realm.Cre
 		return err
 	})
 	if err == nil {
-		s.entry(cr.ID).last.Store(cr.Endpoint.Channel)
+		s.entry(cr.ID).last.Store(cr)
 	}
 	return cr, err
 }

@@ -116,17 +116,116 @@ func TestStoreIsAwayWhenTheIssuerAnswers(t *testing.T) {
 	if n := r.refreshes(); n != 2 {
 		t.Errorf("%d calls", n)
 	}
-	// It was wrong: what the issuer gave is there, and lost to nobody.
+	// It was wrong: what the issuer gave is there, and serves as long as it lasts. But
+	// the issuer has ended the sign-in meanwhile, which is found out at once.
 	id, err := p.Identity(t.Context(), cr)
 	if err != nil || id.Version != before.Version+1 || !p.cr("main").Usable() {
 		t.Errorf("version %d after %d, in use %v, %v", id.Version, before.Version, p.cr("main").Usable(), err)
 	}
-	if row := p.row(); row.RefreshError != "" || row.Tokens.Access != id.AccessToken {
+	if row := p.row(); row.RefreshError == "" || row.Tokens.Access != id.AccessToken {
 		t.Errorf("the row: %q", row.RefreshError)
 	}
-	if n := r.refreshes(); n != 2 {
+	if n := r.refreshes(); n != 3 {
 		t.Errorf("%d calls", n)
 	}
+	for range 3 { // and no more is asked
+		_, err = p.Identity(t.Context(), cr)
+		p.must(err)
+		r.forward(refusedRest)
+		p.tend(t.Context())
+		p.settled()
+	}
+	if n := r.refreshes(); n != 3 {
+		t.Errorf("%d calls", n)
+	}
+}
+
+// Where the issuer minds a second use less, the sign-in goes on as well.
+func TestTakenBackIsRenewedAtOnce(t *testing.T) {
+	r := newRig(t, "sqlite")
+	p, other := r.process(), r.process()
+	r.signIn(p)
+	other.hear()
+	cr, before := p.cr("main"), p.row()
+	p.writeTime = 20 * time.Millisecond
+	allow := r.refuseAccounts()
+	r.forward(tokenLife)
+	_, err := p.Identity(t.Context(), cr)
+	if err == nil {
+		t.Fatal("tokens were used that are not in the store")
+	}
+	r.forward(2 * leaseTime)
+	r.fake.Instead(codextest.PathToken, codextest.RefreshRefused("refresh_token_reused"))
+	_, err = other.Identity(t.Context(), cr)
+	wantError(t, "another process", err, ErrRefused)
+	allow()
+	p.writeTime = writeTime
+	if id, err := p.Identity(t.Context(), cr); err != nil || id.Version != before.Version+2 || !r.fake.Accepts(id.AccessToken) {
+		t.Errorf("version %d after %d, %v", id.Version, before.Version, err)
+	}
+	if row := p.row(); row.RefreshError != "" || !r.fake.Serves(row.Tokens.Refresh) || !p.cr("main").Usable() {
+		t.Errorf("the row: %q", row.RefreshError)
+	}
+	if n := r.refreshes(); n != 3 || r.fake.Reuses() != 0 {
+		t.Errorf("%d calls, %d of a token that had served", n, r.fake.Reuses())
+	}
+}
+
+// The same where a lease was over before the issuer's answer came.
+func TestLeaseThatEndedWhileTheIssuerAnswered(t *testing.T) {
+	r := newRig(t, "sqlite")
+	p, other := r.process(), r.process()
+	r.signIn(p)
+	other.hear()
+	cr, before := p.cr("main"), p.row()
+	r.forward(tokenLife)
+	r.fake.After(codextest.PathToken, func(*testkit.Request, *testkit.Answer) {
+		r.forward(leaseTime + time.Second)
+		_, err := other.Identity(t.Context(), cr)
+		wantError(t, "another process", err, ErrRefused)
+	})
+	id, err := p.Identity(t.Context(), cr)
+	if err != nil || id.Version != before.Version+1 {
+		t.Errorf("version %d after %d, %v", id.Version, before.Version, err)
+	}
+	if row := p.row(); row.RefreshError == "" || r.refreshes() != 3 {
+		t.Errorf("nobody has found out that the sign-in was ended: %d calls", r.refreshes())
+	}
+}
+
+// As long as a process has tokens that the store does not take, no other uses the
+// token that they came for.
+func TestTokensThatWaitKeepTheirLease(t *testing.T) {
+	r := newRig(t, "sqlite")
+	p, other := r.process(), r.process()
+	r.signIn(p)
+	other.hear()
+	cr := p.cr("main")
+	p.writeTime = 300 * time.Millisecond
+	allow := r.refuseAccounts()
+	r.forward(tokenLife)
+	_, err := p.Identity(t.Context(), cr)
+	if err == nil {
+		t.Fatal("tokens were used that are not in the store")
+	}
+	for range 4 { // longer than a lease
+		r.forward(leaseTime / 2)
+		p.tend(t.Context())
+		p.settled()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*pollTime)
+		_, err := other.Identity(ctx, cr)
+		cancel()
+		wantError(t, "another process", err, context.DeadlineExceeded)
+	}
+	r.wantRefreshes(1)
+	allow()
+	p.writeTime = writeTime
+	p.tend(t.Context())
+	p.settled()
+	if id, err := other.Identity(t.Context(), cr); err != nil || !r.fake.Accepts(id.AccessToken) {
+		t.Errorf("once they are stored: %v", err)
+	}
+	r.wantRefreshes(1)
 }
 
 // A refresh token that another process has used: what that one got is as good.
@@ -138,7 +237,7 @@ func TestAnotherProcessWasFirst(t *testing.T) {
 		r.forward(tokenLife)
 		row.Tokens, row.RefreshedAt, row.ExpiresAt = r.fake.SignIn(t, codextest.AccountID), r.Now(), r.Now().Add(tokenLife)
 		r.fake.Hook(codextest.PathToken, func(*testkit.Request) {
-			if kept, err := other.put(t.Context(), row); err != nil || !kept {
+			if kept, _, err := other.put(t.Context(), row); err != nil || !kept {
 				t.Errorf("the other process: %v, %v", kept, err)
 			}
 		})
@@ -230,7 +329,7 @@ func (r *rig) refuseAccounts() (allow func()) {
 }
 
 // Tokens that the store did not take are stored when it does, though nobody asks for
-// the account any more: by the next tick, or at the end.
+// the account any more: by the next tick, or at the end, with Run or without.
 func TestUnstoredTokensAreStoredUnasked(t *testing.T) {
 	for name, later := range map[string]func(t *testing.T, p *process){
 		"tick": func(t *testing.T, p *process) {
@@ -242,6 +341,7 @@ func TestUnstoredTokensAreStoredUnasked(t *testing.T) {
 			cancel()
 			p.must(p.Run(ctx))
 		},
+		"end of a command": func(_ *testing.T, p *process) { p.Close() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, "sqlite")

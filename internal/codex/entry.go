@@ -24,9 +24,9 @@ const (
 type entry struct {
 	id realm.ID
 
-	view atomic.Pointer[view]          // nil: nothing is known, or nobody is signed in
-	used atomic.Int64                  // when a request last asked for the identity, unix nanoseconds
-	last atomic.Pointer[realm.Channel] // the channel, as the catalogue had it last
+	view atomic.Pointer[view]             // nil: nothing is known, or nobody is signed in
+	used atomic.Int64                     // when a request last asked for the identity, unix nanoseconds
+	last atomic.Pointer[realm.Credential] // with its endpoint and channel, as the catalogue had it last
 
 	missed atomic.Bool // the credential was gone when it was last looked for
 
@@ -48,6 +48,9 @@ type entry struct {
 	// pending is what the issuer gave and the store has not taken yet; its Version is
 	// of the tokens that it replaces.
 	pending *realm.CodexAccount
+	// holder and leasedUntil are of the lease that this process took last.
+	holder      string
+	leasedUntil time.Time
 	// unchecked is the version that this process has renewed and whose workspace is
 	// still to be looked at.
 	unchecked int64
@@ -132,6 +135,7 @@ func (e *entry) adopt(a *realm.CodexAccount, over bool) (another bool) {
 	}
 	if a.Limits.At.After(e.limits.At) {
 		e.limits, e.dirty = a.Limits, false
+		e.limits.Bound()
 	}
 	e.view.Store(newView(a))
 	return another

@@ -194,6 +194,13 @@ func (r *rig) signInFor(p *process, to Target) *Account {
 	return a
 }
 
+// remove signs "main"'s account out, here and at the issuer.
+func (p *process) remove() {
+	p.t.Helper()
+	unrevoked, err := p.Remove(p.t.Context(), actor, "codex", "main")
+	p.must(errors.Join(unrevoked, err))
+}
+
 // row is what the store has of "main"'s account.
 func (p *process) row() *realm.CodexAccount {
 	p.t.Helper()

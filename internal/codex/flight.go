@@ -49,6 +49,10 @@ type need struct {
 type flight struct {
 	done chan struct{}
 	err  error
+
+	waits   chan struct{} // closed once another process turns out to be at it
+	waiting bool          // it is closed
+	asked   bool          // the issuer is being asked, or was
 }
 
 // await is until a flight has ended: the one under way, else one for this need.
@@ -57,10 +61,29 @@ func (s *Service) await(ctx context.Context, e *entry, n need) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-f.done:
+	for waits := f.waits; ; {
+		select {
+		case <-f.done:
+			return f.err
+		case <-waits:
+			waits = nil
+			notice(ctx, "Another process is renewing the account's tokens, or has ended over it; waiting for it, two minutes at most.")
+			continue
+		case <-ctx.Done(): // the flight goes on for the others
+		}
+		return s.left(ctx, e, f, n)
+	}
+}
+
+// left is for whoever has no more time for a flight.
+func (s *Service) left(ctx context.Context, e *entry, f *flight, n need) error {
+	e.mu.Lock()
+	asked := f.asked
+	e.mu.Unlock()
+	if n.force && asked { // a person: there is nothing left to give up
+		notice(ctx, "It is too late to stop: the tokens are being renewed. To end this program now would lose the sign-in.")
+		<-f.done
 		return f.err
-	case <-ctx.Done(): // the flight goes on for the others
 	}
 	if !errors.Is(context.Cause(ctx), ErrSlow) {
 		return ctx.Err()
@@ -94,7 +117,7 @@ func (s *Service) join(e *entry, n need) (*flight, error) {
 	if now.Before(e.notBefore) && !n.force && !e.nowUnauthorized(n) {
 		return nil, e.rest(now)
 	}
-	f := &flight{done: make(chan struct{})}
+	f := &flight{done: make(chan struct{}), waits: make(chan struct{})}
 	if !s.fly(func() { s.run(e, n, f) }) {
 		return nil, later(errClosed, 0)
 	}
@@ -155,6 +178,25 @@ func (e *entry) settle(err error, now time.Time) {
 	e.notBefore, e.failed = now.Add(wait), err
 }
 
+// waits tells those who wait for the flight under way that another process is at it.
+func (e *entry) waits() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f := e.flight; f != nil && !f.waiting {
+		f.waiting = true
+		close(f.waits)
+	}
+}
+
+// asks notes that the flight under way goes to the issuer.
+func (e *entry) asks() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.flight != nil {
+		e.flight.asked = true
+	}
+}
+
 // renew brings about what is needed, by this process or another.
 func (s *Service) renew(ctx context.Context, e *entry, n need) error {
 	holder := newHolder()
@@ -178,12 +220,13 @@ func (s *Service) renew(ctx context.Context, e *entry, n need) error {
 			return nil
 		}
 		n.from = v.account.Version
-		if done, err := s.withoutLease(ctx, e, n, p); done {
+		if done, err := s.withoutLease(ctx, e, n, holder, p); done {
 			return err
 		}
 		if done, err := s.attempt(ctx, e, n, holder, p); done || err != nil {
 			return err
 		}
+		e.waits()
 		if err := sleep(ctx, pollTime); err != nil {
 			return later(fmt.Errorf("wait for another process: %w", err), 0)
 		}
@@ -208,10 +251,26 @@ func backstop(ctx context.Context, d time.Duration) (context.Context, context.Ca
 	return context.WithTimeout(context.WithoutCancel(ctx), d)
 }
 
-// channel is the one of a credential, as the catalogue has or had it; nil: never.
-func (s *Service) channel(e *entry) *realm.Channel {
+// credential is the entry's, as the catalogue has or had it; nil: never.
+func (s *Service) credential(e *entry) *realm.Credential {
 	if cr := s.o.Catalog.Snapshot().Credential(e.id); cr != nil {
-		e.last.Store(cr.Endpoint.Channel)
+		e.last.Store(cr)
 	}
 	return e.last.Load()
+}
+
+// channel is the one of a credential; nil: it was never known.
+func (s *Service) channel(e *entry) *realm.Channel {
+	if cr := s.credential(e); cr != nil {
+		return cr.Endpoint.Channel
+	}
+	return nil
+}
+
+// name is a credential as lists name it; one that was never known has its id alone.
+func (s *Service) name(e *entry) string {
+	if cr := s.credential(e); cr != nil {
+		return fullName(cr)
+	}
+	return e.id.String()
 }

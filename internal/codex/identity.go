@@ -24,7 +24,7 @@ func (s *Service) Identity(ctx context.Context, cr *realm.Credential) (realm.Cod
 	now := s.now()
 	e.used.Store(now.UnixNano())
 	if cr.Endpoint != nil {
-		e.last.Store(cr.Endpoint.Channel)
+		e.last.Store(cr)
 	}
 	if v := s.current(e, now); v != nil {
 		return v.identity, nil
@@ -109,6 +109,7 @@ func (s *Service) Observe(credential realm.ID, limits realm.CodexLimits) {
 	if limits.At.IsZero() {
 		limits.At = now
 	}
+	limits.Bound()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.limits, e.dirty = merge(e.limits, limits, now), true

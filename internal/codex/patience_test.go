@@ -126,7 +126,7 @@ func TestChangedAccountsAreTold(t *testing.T) {
 	r.fake.Visit("acc-0002")
 	r.signInFor(p, Target{Channel: "codex", Credential: "main", Replace: true})
 	want("another account", 1)
-	p.must(p.Remove(t.Context(), actor, "codex", "main"))
+	p.remove()
 	want("none", 1)
 	r.fake.Visit(codextest.AccountID)
 	r.signIn(p)

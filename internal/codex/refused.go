@@ -77,7 +77,7 @@ func (s *Service) markRefused(ctx context.Context, e *entry, n need, why string)
 		return later(fmt.Errorf("store that the account was refused: %w", err), 0)
 	}
 	s.metrics.renewed(resultRefused)
-	s.log.WarnContext(ctx, "codex account cannot be renewed: it has to be signed in again", "credential", e.id, "reason", why)
+	s.log.WarnContext(ctx, "codex account cannot be renewed: it has to be signed in again", "credential", s.name(e), "reason", why)
 	if err := s.reread(write, e); err != nil {
 		return s.missing(write, e, err)
 	}
@@ -90,7 +90,7 @@ func (s *Service) endRefused(ctx context.Context, e *entry, n need, why string) 
 	v := e.view.Load()
 	if n.reason == codexauth.ReasonUnauthorized || v == nil || v.dead(s.now()) {
 		if err := s.signOut(ctx, e, why); err != nil {
-			s.log.WarnContext(ctx, "credential whose account was refused stays in use", "credential", e.id, "error", err)
+			s.log.WarnContext(ctx, "credential whose account was refused stays in use", "credential", s.name(e), "error", err)
 		}
 	}
 	if v != nil && v.account.RefreshError == "" { // the row was read before it was marked

@@ -47,16 +47,16 @@ func (s *Service) missing(ctx context.Context, e *entry, err error) error {
 		s.forget(e)
 	}
 	if err := s.signOut(ctx, e, why); err != nil && !errors.Is(err, store.ErrNotFound) {
-		s.log.WarnContext(ctx, "credential without an account stays in use", "credential", e.id, "error", err)
+		s.log.WarnContext(ctx, "credential without an account stays in use", "credential", s.name(e), "error", err)
 	}
 	return ended
 }
 
 // withoutLease ends a flight whose refresh token is of no more use, or was used
 // already; false: it has to be.
-func (s *Service) withoutLease(ctx context.Context, e *entry, n need, p store.CodexProgress) (done bool, err error) {
+func (s *Service) withoutLease(ctx context.Context, e *entry, n need, holder string, p store.CodexProgress) (done bool, err error) {
 	if next := s.unstored(e, n.from); next != nil {
-		return true, s.keep(ctx, e, next)
+		return true, s.keepSure(ctx, e, n, next, holder)
 	}
 	if p.RefreshError != "" {
 		return true, s.endRefused(ctx, e, n, p.RefreshError)
@@ -65,6 +65,23 @@ func (s *Service) withoutLease(ctx context.Context, e *entry, n need, p store.Co
 		return true, s.markRefused(ctx, e, n, why)
 	}
 	return false, nil
+}
+
+// keepSure is keep. What was stored though another process took it for lost is renewed
+// at once: that one has shown the issuer the token before it for a second time, which
+// may have ended the sign-in. It is better known now than when the access token is
+// over; until then requests go on with that.
+func (s *Service) keepSure(ctx context.Context, e *entry, n need, next *realm.CodexAccount, holder string) error {
+	doubted, err := s.keep(ctx, e, next)
+	if err != nil || !doubted {
+		return err
+	}
+	n.from, n.reason = next.Version+1, codexauth.ReasonExpiry
+	_, err = s.attempt(ctx, e, n, holder, store.CodexProgress{})
+	if v := e.view.Load(); v != nil && !v.dead(s.now()) && !n.force {
+		return nil
+	}
+	return err
 }
 
 // attempt renews a version if this process may. False: another is at it, or it came
@@ -77,6 +94,7 @@ func (s *Service) attempt(ctx context.Context, e *entry, n need, holder string, 
 	if err != nil || row == nil {
 		return false, err
 	}
+	e.leased(holder, until)
 	switch {
 	case ctx.Err() != nil: // what has not begun need not be waited for
 		done, err = true, ctx.Err()
@@ -115,24 +133,56 @@ func (s *Service) lease(ctx context.Context, e *entry, version int64, holder str
 	return nil, until, later(fmt.Errorf("take the lease: %w", err), 0)
 }
 
+// leased notes the lease under which tokens come, for as long as the store does not
+// take them.
+func (e *entry) leased(holder string, until time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.holder, e.leasedUntil = holder, until
+}
+
+// prolong keeps the lease of a version whose tokens the store has not taken: to others
+// a holder whose lease has ended is dead, and they would use its token a second time.
+// A store that takes nothing at all gives them no lease either.
+func (s *Service) prolong(ctx context.Context, e *entry, version int64) {
+	ctx, cancel := backstop(ctx, min(leaseWait, s.writeTime))
+	defer cancel()
+	e.mu.Lock()
+	holder, until := e.holder, e.leasedUntil
+	e.mu.Unlock()
+	var held bool
+	var next time.Time
+	err := s.o.Store.Tx(ctx, func(r store.Repos) (err error) {
+		now := s.now()
+		next = now.Add(leaseTime)
+		// One that ends when ours does is ours: any other was given after it.
+		held, err = r.CodexAccounts.Lease(ctx, e.id, version, holder, latest(now, until), next)
+		return err
+	})
+	if err == nil && held {
+		e.leased(holder, next)
+	}
+}
+
 func (s *Service) release(ctx context.Context, e *entry, holder string) {
 	ctx, cancel := backstop(ctx, s.writeTime)
 	defer cancel()
 	err := s.o.Store.Tx(ctx, func(r store.Repos) error { return r.CodexAccounts.Release(ctx, e.id, holder) })
 	if err != nil {
-		s.log.WarnContext(ctx, "lease of a codex account not given back; it ends by itself", "credential", e.id, "error", err)
+		s.log.WarnContext(ctx, "lease of a codex account not given back; it ends by itself", "credential", s.name(e), "error", err)
 	}
 }
 
 // exchange trades the refresh token of a row that this process alone may use.
 func (s *Service) exchange(ctx context.Context, e *entry, n need, row *realm.CodexAccount, holder string) error {
+	e.asks()
 	call, cancel := backstop(ctx, exchangeTime)
 	tokens, err := s.client(s.channel(e)).Refresh(call, row.Tokens.Refresh, n.reason)
 	cancel()
 	if err == nil {
 		var next *realm.CodexAccount
 		if next, err = renewed(row, tokens.CodexTokens, s.now()); err == nil {
-			return s.keepAll(ctx, e, next, tokens.Access != "")
+			return s.keepAll(ctx, e, n, next, holder, tokens.Access != "")
 		}
 		s.revoke(ctx, s.channel(e), tokens.Refresh) // nobody will use it
 	}
@@ -146,15 +196,15 @@ func (s *Service) exchange(ctx context.Context, e *entry, n need, row *realm.Cod
 // notNow ends a renewal that did not go well and may yet.
 func (s *Service) notNow(ctx context.Context, e *entry, err error) error {
 	s.metrics.renewed(resultFailed)
-	s.log.WarnContext(ctx, "codex account not renewed, trying again later", "credential", e.id, "error", err)
+	s.log.WarnContext(ctx, "codex account not renewed, trying again later", "credential", s.name(e), "error", err)
 	return later(err, 0)
 }
 
-// keepAll is keep for what an exchange gave. Without an access token nothing is won,
+// keepAll is keepSure for what an exchange gave. Without an access token nothing is won,
 // but the refresh token may be another one by now.
-func (s *Service) keepAll(ctx context.Context, e *entry, next *realm.CodexAccount, access bool) error {
+func (s *Service) keepAll(ctx context.Context, e *entry, n need, next *realm.CodexAccount, holder string, access bool) error {
 	e.hold(next)
-	err := s.keep(ctx, e, next)
+	err := s.keepSure(ctx, e, n, next, holder)
 	if err != nil || access {
 		return err
 	}
@@ -240,26 +290,29 @@ func (s *Service) drop(e *entry, next *realm.CodexAccount) {
 	s.fly(func() { s.revoke(s.base, s.channel(e), next.Tokens.Refresh) })
 }
 
-// keep makes tokens durable, then lets them be used.
-func (s *Service) keep(ctx context.Context, e *entry, next *realm.CodexAccount) error {
+// keep makes tokens durable, then lets them be used. It tells whether another process
+// took them for lost.
+func (s *Service) keep(ctx context.Context, e *entry, next *realm.CodexAccount) (doubted bool, err error) {
 	ctx, cancel := backstop(ctx, s.writeTime)
 	defer cancel()
-	var err error
 	for pause := pollTime; ; pause *= 2 {
 		var kept bool
-		if kept, err = s.put(ctx, next); err == nil {
-			return s.kept(ctx, e, next, kept)
+		if kept, doubted, err = s.put(ctx, next); err == nil {
+			return doubted, s.kept(ctx, e, next, kept)
 		}
 		if sleep(ctx, pause) != nil {
 			break
 		}
 	}
+	s.prolong(ctx, e, next.Version)
 	s.metrics.renewed(resultFailed)
-	s.log.ErrorContext(ctx, "renewed tokens cannot be stored; they are not used until they are", "credential", e.id, "error", err)
-	return later(fmt.Errorf("store the tokens: %w", err), 0)
+	s.log.ErrorContext(ctx, "renewed tokens cannot be stored; they are not used until they are", "credential", s.name(e), "error", err)
+	return false, later(fmt.Errorf("store the tokens: %w", err), 0)
 }
 
-func (s *Service) put(ctx context.Context, next *realm.CodexAccount) (kept bool, err error) {
+// put writes renewed tokens, and tells whether those that they replace were still there,
+// and whether they were marked as refused.
+func (s *Service) put(ctx context.Context, next *realm.CodexAccount) (kept, doubted bool, err error) {
 	err = s.o.Store.Tx(ctx, func(r store.Repos) error {
 		if err := r.Changes.Lock(ctx); err != nil {
 			return err
@@ -268,17 +321,18 @@ func (s *Service) put(ctx context.Context, next *realm.CodexAccount) (kept bool,
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
 			return err
 		}
+		doubted = false
 		if kept, err = r.CodexAccounts.Renew(ctx, next); err != nil || !kept {
 			return err
 		}
-		if before.RefreshError != "" { // somebody took our lease for dead, and the tokens for lost
+		if doubted = before.RefreshError != ""; doubted { // somebody took our lease for dead, and the tokens for lost
 			if err := s.takeBack(ctx, r, next.Credential, before.RefreshError); err != nil {
 				return err
 			}
 		}
 		return r.Changes.Bump(ctx, store.KindCodexAccount, next.Credential)
 	})
-	return kept, err
+	return kept, doubted, err
 }
 
 // takeBack lets a credential be used again that is out of use for a refusal that was
@@ -306,9 +360,9 @@ func (s *Service) kept(ctx context.Context, e *entry, next *realm.CodexAccount, 
 	e.unchecked = stored.Version
 	e.mu.Unlock()
 	s.metrics.renewed(resultRenewed)
-	s.log.InfoContext(ctx, "codex account renewed", "credential", e.id, "expires_at", stored.ExpiresAt)
+	s.log.InfoContext(ctx, "codex account renewed", "credential", s.name(e), "expires_at", stored.ExpiresAt)
 	if x := stored.ExpiresAt; !x.IsZero() && !x.After(stored.RefreshedAt) {
-		s.log.WarnContext(ctx, "tokens of a codex account seem over as they come: is this machine's clock right?", "credential", e.id)
+		s.log.WarnContext(ctx, "tokens of a codex account seem over as they come: is this machine's clock right?", "credential", s.name(e))
 	}
 	return nil
 }

@@ -120,7 +120,7 @@ func TestRemoveBesideARenewal(t *testing.T) {
 		}
 	})
 	cr := p.cr("main")
-	p.must(p.Remove(t.Context(), actor, "codex", "main"))
+	p.remove()
 	other.hear()
 	_, err := other.Identity(t.Context(), cr)
 	wantError(t, "removed", err, ErrNotSignedIn)

@@ -14,8 +14,8 @@ const (
 	tickTime = 20 * time.Second
 	// usageTime is how old what is known of an account's plan may be while it is used.
 	usageTime = 10 * time.Minute
-	// lastTime is how long the end of Run may take to store tokens that the store did
-	// not take before.
+	// lastTime is how long the end may take to store tokens that the store did not take
+	// before.
 	lastTime = 5 * time.Second
 	// sweepTime is how often sign-ins are forgotten that were over long ago.
 	sweepTime  = time.Hour
@@ -40,7 +40,6 @@ func (s *Service) Run(ctx context.Context) error {
 			}
 		case <-ctx.Done():
 			s.Close()
-			s.keepLast(ctx)
 			last, cancel := backstop(ctx, 2*time.Second)
 			defer cancel()
 			s.each(func(e *entry) { s.flushOrSay(last, e) })
@@ -51,7 +50,7 @@ func (s *Service) Run(ctx context.Context) error {
 
 func (s *Service) flushOrSay(ctx context.Context, e *entry) {
 	if err := s.flush(ctx, e); err != nil {
-		s.log.WarnContext(ctx, "limits of a codex account not stored", "credential", e.id, "error", err)
+		s.log.WarnContext(ctx, "limits of a codex account not stored", "credential", s.name(e), "error", err)
 	}
 }
 
@@ -69,7 +68,7 @@ func (s *Service) tend(ctx context.Context) {
 			s.tendGone(ctx, e)
 			return
 		}
-		e.last.Store(cr.Endpoint.Channel)
+		e.last.Store(cr)
 		e.missed.Store(false)
 		s.keepUnstored(e)
 		if accepted && cr.Usable() && cr.Endpoint.Channel.Enabled {
@@ -103,20 +102,20 @@ func (s *Service) keepUnstored(e *entry) {
 
 // keepLast tries once more to store what the store has not taken, after the last
 // flight: then it is lost.
-func (s *Service) keepLast(ctx context.Context) {
-	ctx, cancel := backstop(ctx, lastTime)
+func (s *Service) keepLast() {
+	ctx, cancel := backstop(s.base, lastTime)
 	defer cancel()
 	s.each(func(e *entry) {
 		next := e.unstored()
 		if next == nil {
 			return
 		}
-		kept, err := s.put(ctx, next)
+		kept, _, err := s.put(ctx, next)
 		if err == nil {
 			err = s.kept(ctx, e, next, kept)
 		}
 		if err != nil {
-			s.log.ErrorContext(ctx, "renewed tokens not stored before the end; the account may have to be signed in again", "credential", e.id, "error", err)
+			s.log.ErrorContext(ctx, "renewed tokens not stored before the end; the account may have to be signed in again", "credential", s.name(e), "error", err)
 		}
 	})
 }
@@ -136,7 +135,7 @@ func (s *Service) followUsage(ctx context.Context, e *entry, cr *realm.Credentia
 		return
 	}
 	if err := s.askUsage(ctx, e, cr); err != nil && ctx.Err() == nil {
-		s.log.InfoContext(ctx, "usage of a codex account not known", "credential", e.id, "error", err)
+		s.log.InfoContext(ctx, "usage of a codex account not known", "credential", s.name(e), "error", err)
 	}
 }
 
@@ -166,7 +165,7 @@ func (s *Service) tendGone(ctx context.Context, e *entry) {
 	s.forget(e)
 	s.entries.Delete(e.id)
 	if v != nil {
-		s.revoke(ctx, e.last.Load(), v.account.Tokens.Refresh)
+		s.revoke(ctx, s.channel(e), v.account.Tokens.Refresh)
 	}
 }
 

@@ -115,7 +115,7 @@ func TestSecretsAreSeenNowhere(t *testing.T) {
 	id, err := p.identify()
 	note(id, err)
 	note(p.List(t.Context()))
-	note(nil, p.Remove(t.Context(), actor, "codex", "main"))
+	note(p.Remove(t.Context(), actor, "codex", "main"))
 	note(p.List(t.Context()))
 	p.tend(t.Context())
 	rows, err := p.db.Read().Audit.List(t.Context(), store.AuditPage{Limit: 1000})

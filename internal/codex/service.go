@@ -37,6 +37,9 @@ type Options struct {
 	// knew: what was learnt about it was about the other one. It may be called from
 	// any goroutine, with no lock held; nil: nobody wants to know.
 	Changed func(credential realm.ID)
+	// Renewed hears of the version of the tokens that a credential's account has, each
+	// time that this process takes up others. It is called as Changed is.
+	Renewed func(credential realm.ID, version int64)
 }
 
 // Service keeps the accounts. It is safe for concurrent use. What it does in the
@@ -81,14 +84,19 @@ func New(o Options) *Service {
 }
 
 // Close waits until what is under way has ended: an exchange with the issuer is
-// never given up between its answer and the store. That takes no longer than the
-// exchange may, and the store; who waits for another process is sent away at once.
+// never given up between its answer and the store, and what the store did not take is
+// tried once more. That takes no longer than the exchange may, and the store; who waits
+// for another process is sent away at once.
 func (s *Service) Close() {
 	s.closing.Lock()
+	again := s.closed
 	s.closed = true
 	s.closing.Unlock()
 	s.stop()
 	s.flights.Wait()
+	if !again {
+		s.keepLast()
+	}
 }
 
 // fly runs f in the background unless the service is closed.
@@ -190,7 +198,7 @@ func (s *Service) heard(ctx context.Context, e *entry, over bool) error {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
 	case errors.Is(err, store.ErrUnreadable):
-		s.log.ErrorContext(ctx, "codex account not used: its tokens cannot be read", "credential", e.id, "error", err)
+		s.log.ErrorContext(ctx, "codex account not used: its tokens cannot be read", "credential", s.name(e), "error", err)
 		return nil
 	}
 	return err
@@ -217,10 +225,14 @@ func (s *Service) rereadOver(ctx context.Context, e *entry, over bool) error {
 }
 
 // adopt takes up what is in the store, and tells whoever wants to know if that is
-// another account.
+// another account, or has other tokens.
 func (s *Service) adopt(e *entry, a *realm.CodexAccount, over bool) {
+	before := e.version()
 	if e.adopt(a, over) && s.o.Changed != nil {
 		s.o.Changed(e.id)
+	}
+	if now := e.version(); now != before && s.o.Renewed != nil {
+		s.o.Renewed(e.id, now)
 	}
 }
 

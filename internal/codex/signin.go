@@ -177,7 +177,7 @@ func (s *Service) open(ctx context.Context, kind SignInKind, actor string, state
 	if err != nil {
 		return nil, nil, err
 	}
-	s.entry(cr.ID).last.Store(cr.Endpoint.Channel)
+	s.entry(cr.ID).last.Store(cr)
 	return row, cr, nil
 }
 
@@ -195,7 +195,7 @@ func (s *Service) finish(ctx context.Context, row *store.CodexSignIn, cr *realm.
 		return nil, notThisSignIn()
 	}
 	// What the issuer gives is not lost because somebody went away.
-	ctx, cancel := backstop(ctx, exchangeTime+s.writeTime+2*askTime)
+	ctx, cancel := seeThrough(ctx, exchangeTime+s.writeTime+2*askTime)
 	defer cancel()
 	tokens, err := s.client(cr.Endpoint.Channel).Exchange(ctx, code)
 	if err != nil {

@@ -364,7 +364,7 @@ func TestRemove(t *testing.T) {
 	r.signIn(p)
 	old := p.row()
 	p.must(p.Disable(t.Context(), actor)) // it works all the same
-	p.must(p.Remove(t.Context(), actor, "codex", "main"))
+	p.remove()
 	if r.fake.Serves(old.Tokens.Refresh) {
 		t.Error("the provider was not told")
 	}
@@ -377,7 +377,8 @@ func TestRemove(t *testing.T) {
 	p.must(p.Enable(t.Context(), actor))
 	_, err := p.identify()
 	wantError(t, "identity", err, ErrNotSignedIn)
-	wantError(t, "removed again", p.Remove(t.Context(), actor, "codex", "main"), ErrNotSignedIn)
+	_, err = p.Remove(t.Context(), actor, "codex", "main")
+	wantError(t, "removed again", err, ErrNotSignedIn)
 	_, err = p.Refresh(t.Context(), actor, "codex", "main")
 	wantError(t, "refreshed", err, ErrNotSignedIn)
 	_, err = p.Usage(t.Context(), actor, "codex", "main")

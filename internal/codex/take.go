@@ -37,7 +37,7 @@ func (s *Service) take(ctx context.Context, in arrival) (*Account, error) {
 	}
 	e := s.entry(a.Credential)
 	s.adopt(e, a, false)
-	s.log.InfoContext(ctx, "codex account signed in", "credential", a.Credential, "how", in.how)
+	s.log.InfoContext(ctx, "codex account signed in", "credential", fullName(in.credential), "how", in.how)
 	err = s.admit(ctx, in.actor, in.credential, a)
 	if old != nil && in.how != howImport { // an imported one may be of the same sign-in
 		s.revoke(ctx, in.credential.Endpoint.Channel, old.Tokens.Refresh)
@@ -46,7 +46,7 @@ func (s *Service) take(ctx context.Context, in arrival) (*Account, error) {
 		return nil, err
 	}
 	if err := s.askUsage(ctx, e, in.credential); err != nil {
-		s.log.InfoContext(ctx, "usage of a codex account not known yet", "credential", a.Credential, "error", err)
+		s.log.InfoContext(ctx, "usage of a codex account not known yet", "credential", fullName(in.credential), "error", err)
 	}
 	return s.show(ctx, a.Credential)
 }
@@ -189,9 +189,15 @@ func (s *Service) revoke(ctx context.Context, ch *realm.Channel, refresh realm.S
 	if refresh == "" {
 		return
 	}
+	if err := s.tryRevoke(ctx, ch, refresh); err != nil {
+		s.log.WarnContext(ctx, "a sign-in that is of no more use was not revoked at the provider", "error", err)
+		notice(ctx, "A sign-in that is of no more use could not be revoked at the provider, and stays valid there: "+realm.AsError(told(err)).Message)
+	}
+}
+
+// tryRevoke is revoke, once, for whoever tells of a failure by itself.
+func (s *Service) tryRevoke(ctx context.Context, ch *realm.Channel, refresh realm.Secret) error {
 	ctx, cancel := backstop(ctx, askTime)
 	defer cancel()
-	if err := s.client(ch).Revoke(ctx, refresh); err != nil {
-		s.log.WarnContext(ctx, "a sign-in that is of no more use was not revoked at the provider", "error", err)
-	}
+	return s.client(ch).Revoke(ctx, refresh)
 }

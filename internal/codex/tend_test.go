@@ -159,7 +159,7 @@ func TestOtherProcessesFollow(t *testing.T) {
 			t.Errorf("a 401 of what was renewed elsewhere: version %d, %v", id.Version, err)
 		}
 		r.wantRefreshes(1)
-		p.must(p.Remove(t.Context(), actor, "codex", "main"))
+		p.remove()
 		other.hear()
 		_, err = other.Identity(t.Context(), cr)
 		wantError(t, "removed elsewhere", err, ErrNotSignedIn)
@@ -193,7 +193,7 @@ func TestRefused(t *testing.T) {
 		if p.catalog.Snapshot().Credential(cr.ID).Usable() {
 			t.Error("the snapshot does not know")
 		}
-		p.must(p.Remove(t.Context(), actor, "codex", "main"))
+		p.remove()
 		p.must(p.Refused(t.Context(), cr, "of an account that is gone", after.Version))
 		if reason := p.cr("main").StateReason; reason != catalog.ReasonNotSignedIn("codex", "main") {
 			t.Errorf("%q", reason)
@@ -249,6 +249,38 @@ func TestObserve(t *testing.T) {
 	})
 }
 
+// A window that is said to reset after more than its own length is not waited for so
+// long, whether an answer says it or a row that is there already.
+func TestResetsBeyondTheirWindows(t *testing.T) {
+	r := newRig(t, "sqlite")
+	p := r.process()
+	r.signIn(p)
+	cr := p.cr("main")
+	wrong := func() realm.CodexLimits {
+		return realm.CodexLimits{At: r.Now(), Windows: []realm.CodexWindow{{Length: time.Hour, UsedPercent: 100, ResetsAt: r.Now().Add(1000 * time.Hour)}}}
+	}
+	check := func(what string, p *process) {
+		t.Helper()
+		list, err := p.List(t.Context())
+		p.must(err)
+		if w := list[0].Limits.Windows; len(w) == 0 || !w[0].ResetsAt.Equal(r.Now().Add(time.Hour)) {
+			t.Errorf("%s: %+v", what, w)
+		}
+	}
+	r.forward(time.Minute)
+	p.must(p.db.Tx(t.Context(), func(rep store.Repos) error {
+		return rep.CodexAccounts.SetLimits(t.Context(), cr.ID, codextest.AccountID, wrong())
+	}))
+	check("stored", p)
+	late := r.process()
+	if w := late.limitsOf(cr.ID).Windows; len(w) != 1 || !w[0].ResetsAt.Equal(r.Now().Add(time.Hour)) {
+		t.Errorf("read: %+v", w)
+	}
+	r.forward(time.Minute)
+	p.Observe(cr.ID, wrong())
+	check("observed", p)
+}
+
 // Tokens are renewed before they are over, whether requests come or not; usage is
 // asked for while requests come alone.
 func TestTend(t *testing.T) {
@@ -297,6 +329,64 @@ func TestTend(t *testing.T) {
 	p.tend(t.Context())
 	p.settled()
 	r.wantRefreshes(1)
+}
+
+// A sign-in that has ended goes out of use with its access token, whether requests come
+// or not: operators see it before they need it.
+func TestTendTakesWhatHasEndedOutOfUse(t *testing.T) {
+	r := newRig(t, "sqlite")
+	p := r.process()
+	r.signIn(p)
+	r.fake.EndRefresh(codextest.AccountID, "refresh_token_expired")
+	for _, c := range []struct {
+		at     time.Duration
+		usable bool
+	}{{tokenLife - renewAhead, true}, {renewAhead - time.Second, true}, {time.Second, false}} {
+		r.forward(c.at)
+		p.tend(t.Context())
+		p.settled()
+		if cr := p.cr("main"); cr.Usable() != c.usable {
+			t.Errorf("%s before its end: %s %q", p.row().ExpiresAt.Sub(r.Now()), cr.State, cr.StateReason)
+		}
+	}
+	r.wantRefreshes(1)
+}
+
+// Whoever keeps something against an account's tokens hears when it has others, and
+// when it is another one.
+func TestRenewedAndChangedAreTold(t *testing.T) {
+	r := newRig(t, "sqlite", twoAccounts()...)
+	p, server := r.process(), r.process()
+	var versions []int64
+	changed := 0
+	id := p.cr("main").ID
+	server.o.Renewed = func(credential realm.ID, version int64) {
+		if credential == id {
+			versions = append(versions, version)
+		}
+	}
+	server.o.Changed = func(realm.ID) { changed++ }
+	want := func(news, others int) {
+		t.Helper()
+		server.hear()
+		server.hear() // nothing is told twice
+		if len(versions) != news || changed != others || versions[news-1] != p.row().Version {
+			t.Errorf("told of the versions %v and %d other accounts; want %d and %d, the last version %d", versions, changed, news, others, p.row().Version)
+		}
+	}
+	r.signIn(p)
+	want(1, 0)
+	r.forward(time.Second)
+	_, err := p.Refresh(t.Context(), actor, "codex", "main")
+	p.must(err)
+	want(2, 0)
+	r.forward(time.Second)
+	r.signIn(p)
+	want(3, 0)
+	r.forward(time.Second)
+	r.fake.Visit("acc-0002")
+	r.signInFor(p, Target{Channel: "codex", Credential: "main", Replace: true})
+	want(4, 1)
 }
 
 // An account whose credential was deleted is revoked by whoever knew it.

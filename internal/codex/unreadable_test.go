@@ -55,7 +55,11 @@ func TestTokensThatCannotBeRead(t *testing.T) {
 		}
 		r.spoil(cr.ID)
 		last := r.process()
-		last.must(last.Remove(t.Context(), actor, "codex", "main"))
+		unrevoked, err := last.Remove(t.Context(), actor, "codex", "main")
+		last.must(err)
+		if unrevoked == nil {
+			t.Error("nobody is told that the provider takes them still")
+		}
 		if now := last.cr("main"); now.StateReason != catalog.ReasonNotSignedIn("codex", "main") {
 			t.Errorf("removed: %q", now.StateReason)
 		}

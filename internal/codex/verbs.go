@@ -45,7 +45,7 @@ func (s *Service) Import(ctx context.Context, actor string, to Target, authFile 
 	if err != nil {
 		return nil, fmt.Errorf("write down that a sign-in was begun: %w", err)
 	}
-	ctx, cancel := backstop(ctx, exchangeTime+s.writeTime+2*askTime)
+	ctx, cancel := seeThrough(ctx, exchangeTime+s.writeTime+2*askTime)
 	defer cancel()
 	tokens, err := s.client(cr.Endpoint.Channel).Refresh(ctx, file.Refresh, codexauth.ReasonExpiry)
 	if err != nil {
@@ -79,8 +79,8 @@ func (s *Service) mayImport(ctx context.Context, cr *realm.Credential, to Target
 // those that are here: its refresh token was used, and to use it once more would make
 // the provider end the sign-in that came of it.
 func takenOver(cr *realm.Credential, old *realm.CodexAccount, file *codexauth.AuthFile) error {
-	claims, err := codexauth.ReadClaims(file.CodexTokens)
-	if err != nil || claims.ExpiresAt.IsZero() || old.ExpiresAt.IsZero() || !claims.ExpiresAt.Before(old.ExpiresAt) {
+	claims, readable := claimsOf(file.CodexTokens)
+	if !readable || claims.ExpiresAt.IsZero() || old.ExpiresAt.IsZero() || !claims.ExpiresAt.Before(old.ExpiresAt) {
 		return nil
 	}
 	return &realm.Error{Code: realm.CodeConflict, Field: "auth_file", Reason: "taken_over", Message: fmt.Sprintf(
@@ -101,7 +101,11 @@ func (s *Service) Refresh(ctx context.Context, actor, channel, name string) (*Ac
 	} else if err != nil {
 		return nil, err
 	}
-	if err := s.await(ctx, e, need{from: e.version(), reason: codexauth.ReasonExpiry, force: true}); err != nil {
+	err = s.await(ctx, e, need{from: e.version(), reason: codexauth.ReasonExpiry, force: true})
+	if gone := ctx.Err(); gone != nil && (err == nil || errors.Is(err, gone)) {
+		return nil, stopped(gone, err == nil)
+	}
+	if err != nil {
 		return nil, shown(err)
 	}
 	v := e.view.Load()
@@ -118,6 +122,15 @@ func (s *Service) Refresh(ctx context.Context, actor, channel, name string) (*Ac
 		return nil, err
 	}
 	return s.show(ctx, cr.ID)
+}
+
+// stopped is for whoever gave up while an account's tokens were to be renewed.
+func stopped(cause error, renewed bool) error {
+	message := "Stopped before the tokens were renewed; nothing has changed."
+	if renewed {
+		message = "Stopped once the tokens were renewed; whether the account's workspace can be used was not looked at."
+	}
+	return &realm.Error{Code: realm.CodeUnavailable, Err: cause, Message: message}
 }
 
 // shown is a flight's error for whoever ran a verb: the provider's own words, if it
@@ -202,11 +215,12 @@ func (s *Service) flush(ctx context.Context, e *entry) error {
 }
 
 // Remove signs an account out: its tokens are forgotten here and, as far as that
-// can be done, revoked at the provider. Its credential goes out of use.
-func (s *Service) Remove(ctx context.Context, actor, channel, name string) error {
+// can be done, revoked at the provider. Its credential goes out of use. Unrevoked is
+// why the provider takes the tokens still, where all else is done; nil: it does not.
+func (s *Service) Remove(ctx context.Context, actor, channel, name string) (unrevoked, err error) {
 	cr, err := s.find(ctx, channel, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var old *realm.CodexAccount
 	err = s.tx(ctx, func(r store.Repos) (err error) {
@@ -226,12 +240,19 @@ func (s *Service) Remove(ctx context.Context, actor, channel, name string) error
 		return r.Record(ctx, actor, store.Mutation{Verb: "removed", Kind: store.KindCodexAccount, ID: cr.ID, Name: fullName(cr)})
 	})
 	if err != nil {
-		return fmt.Errorf("forget the account: %w", err)
+		return nil, fmt.Errorf("forget the account: %w", err)
 	}
 	s.forget(s.entry(cr.ID))
-	if old.Tokens.Refresh == "" { // they can be forgotten all the same
-		s.log.WarnContext(ctx, "the account's tokens cannot be read, so they are not revoked at the provider", "credential", cr.ID)
+	if unrevoked = s.revokeOf(ctx, cr, old); unrevoked != nil {
+		s.log.WarnContext(ctx, "codex account removed, but not revoked at the provider", "credential", fullName(cr), "error", unrevoked)
 	}
-	s.revoke(ctx, cr.Endpoint.Channel, old.Tokens.Refresh)
-	return nil
+	return unrevoked, nil
+}
+
+// revokeOf revokes the tokens of an account that was removed.
+func (s *Service) revokeOf(ctx context.Context, cr *realm.Credential, old *realm.CodexAccount) error {
+	if old.Tokens.Refresh == "" { // they can be forgotten all the same
+		return &realm.Error{Code: realm.CodeConflict, Message: "Its tokens in the store cannot be read."}
+	}
+	return told(s.tryRevoke(ctx, cr.Endpoint.Channel, old.Tokens.Refresh))
 }

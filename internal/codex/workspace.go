@@ -33,12 +33,12 @@ func (s *Service) recheck(e *entry) {
 	switch {
 	case err == nil || ctx.Err() != nil:
 	case unusable(err):
-		s.log.WarnContext(ctx, "codex account cannot be used any more", "credential", e.id, "error", err)
+		s.log.WarnContext(ctx, "codex account cannot be used any more", "credential", s.name(e), "error", err)
 		if err := s.signOut(ctx, e, asAuth(err).Message); err != nil {
-			s.log.WarnContext(ctx, "credential whose account cannot be used stays in use", "credential", e.id, "error", err)
+			s.log.WarnContext(ctx, "credential whose account cannot be used stays in use", "credential", s.name(e), "error", err)
 		}
 	default:
-		s.log.InfoContext(ctx, "workspace of a codex account not checked", "credential", e.id, "error", err)
+		s.log.InfoContext(ctx, "workspace of a codex account not checked", "credential", s.name(e), "error", err)
 	}
 }
 

@@ -46,6 +46,18 @@ type CodexLimits struct {
 	At      time.Time // when it was said; zero: never
 }
 
+// Bound takes no window for longer than it is: a reset that lies further ahead of what
+// was said than the window's length is a mistake, of a clock or of whoever wrote it,
+// and nothing may wait for it.
+func (l *CodexLimits) Bound() {
+	for i := range l.Windows {
+		w := &l.Windows[i]
+		if most := l.At.Add(w.Length); w.ResetsAt.After(most) {
+			w.ResetsAt = most
+		}
+	}
+}
+
 // CodexWindow is one allowance of a plan. Windows are told apart by their length:
 // the same slot of the provider's answers holds now one and now another.
 type CodexWindow struct {

@@ -61,7 +61,30 @@ func (s *Scheduler) PlanSpent(credential realm.ID, until, now time.Time) {
 	}
 	m := s.mark(markKey{scope: realm.ScopeCredential, id: credential}, owner)
 	if until.After(m.told) {
-		m.told, m.cause, m.plan, m.set = until, realm.CauseRateLimited, true, now
+		m.told, m.cause, m.plan, m.set, m.tokens = until, realm.CauseRateLimited, true, now, 0
 		m.trouble()
 	}
+}
+
+// Renewed takes in that an account has tokens of another version now, by whatever
+// way: that those before were refused keeps no request away any more, here and in
+// other processes. What was said of its plan is the account's own, and stays.
+func (s *Scheduler) Renewed(credential realm.ID, version int64, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	owner := s.board.nodes[credential]
+	if owner == nil {
+		return // nothing is known of it
+	}
+	owner.tokens = version
+	k := markKey{scope: realm.ScopeCredential, id: credential}
+	m, ok := s.marks.get(k)
+	if !ok || m.tokens == 0 || m.tokens == version {
+		return
+	}
+	m.told, m.forever, m.refused, m.tokens = time.Time{}, false, time.Time{}, 0
+	if s.o.Tell != nil {
+		s.o.Tell(realm.Cooldown{Scope: k.scope, ID: k.id, Print: m.print})
+	}
+	s.serveAll(now)
 }

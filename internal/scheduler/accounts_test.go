@@ -147,3 +147,89 @@ func TestAPlanKnownToBeUsedUp(t *testing.T) {
 	r.pass(time.Hour + time.Minute)
 	r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "own1")
 }
+
+// refusedTokens is an account whose tokens of a version the backend does not take.
+func refusedTokens(version int64, final bool) realm.Outcome {
+	return realm.Outcome{Cause: realm.CauseAuth, Scope: realm.ScopeCredential, Next: realm.NextOther, Status: 401, Version: version, Final: final}
+}
+
+// What was said of tokens does not hold for others: not for those that were fetched
+// by hand while requests were kept away, and not when it is said too late.
+func TestRefusedTokensAreNotOthers(t *testing.T) {
+	ok := realm.Outcome{Cause: realm.CauseOK}
+	unrenewed := refusedTokens(5, false)
+	unrenewed.Light, unrenewed.Wait = true, time.Minute
+	for name, o := range map[string]realm.Outcome{"refused": refusedTokens(5, false), "for good": refusedTokens(5, true), "and not renewed": unrenewed} {
+		t.Run(name, func(t *testing.T) {
+			r := newRigWith(t, policy, first, account(1, "own", 9))
+			r.s.Renewed(10000, 4, r.now) // the snapshot is not adopted: nothing is known
+			r.begin(ownNeed()).Close(r.now)
+			r.s.Renewed(10000, 5, r.now)
+			r.got(r.ask(ownNeed(), o), "own1")
+			r.s.Renewed(10000, 5, r.now) // as every look at the store says
+			if r.ask(ownNeed(), ok) == "own1" {
+				t.Fatal("it is asked though its tokens were refused")
+			}
+			r.s.Renewed(10000, 6, r.now)
+			if last := r.told[len(r.told)-1]; last.ID != 10000 || last.Scope != realm.ScopeCredential || !last.Until.IsZero() {
+				t.Errorf("other processes are told %+v", last)
+			}
+			r.got(r.ask(ownNeed(), o), "own1") // that one was under way: it is about the old ones
+			r.got(r.ask(ownNeed(), ok), "own1")
+			if want := map[bool]int{true: 1}[o.Final]; len(r.out) != want {
+				t.Errorf("out of use for good: %q", r.out)
+			}
+			r.idle()
+		})
+	}
+}
+
+// Other tokens are the same plan: what it allows is waited for, whatever else was
+// said beside it.
+func TestOtherTokensDoNotFillUpAPlan(t *testing.T) {
+	ok := realm.Outcome{Cause: realm.CauseOK}
+	for name, said := range map[string][]realm.Outcome{
+		"plan":                {planLimit(5 * time.Hour)},
+		"tokens, then plan":   {refusedTokens(5, false), planLimit(5 * time.Hour)},
+		"plan, then tokens":   {planLimit(5 * time.Hour), refusedTokens(5, false)},
+		"its end, and tokens": {planLimit(30 * time.Second), refusedTokens(5, false)},
+		"quota":               {{Cause: realm.CauseQuota, Scope: realm.ScopeCredential, Next: realm.NextOther, Status: 429}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRigWith(t, policy, first, account(1, "own", 9), channel(3, "keys", groupA, 0, 1, []string{"k1"}))
+			var open []*Plan
+			for range said { // they are under way together
+				p := r.begin(ownNeed())
+				r.want(p, "own1")
+				open = append(open, p)
+			}
+			for i, p := range open {
+				r.report(p, said[i])
+				p.Close(r.now)
+			}
+			r.s.Renewed(10000, 6, r.now)
+			r.got(r.ask(ownNeed(), ok), "k1")
+			r.idle()
+		})
+	}
+}
+
+// The same for what is known from the store, or from another process.
+func TestOtherTokensDoNotFillUpAKnownPlan(t *testing.T) {
+	for name, tell := range map[string]func(r *rig){
+		"stored": func(r *rig) { r.s.PlanSpent(10000, r.now.Add(time.Hour), r.now) },
+		"heard": func(r *rig) {
+			r.s.Hear(realm.Cooldown{
+				Scope: realm.ScopeCredential, ID: 10000, Until: r.now.Add(time.Hour), Cause: realm.CauseRateLimited, Print: r.told[len(r.told)-1].Print,
+			}, r.now)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRigWith(t, policy, first, account(1, "own", 9), channel(3, "keys", groupA, 0, 1, []string{"k1"}))
+			r.got(r.ask(ownNeed(), refusedTokens(5, false)), "own1")
+			tell(r)
+			r.s.Renewed(10000, 6, r.now)
+			r.got(r.ask(ownNeed(), realm.Outcome{Cause: realm.CauseOK}), "k1")
+		})
+	}
+}

@@ -61,7 +61,8 @@ type node struct {
 	// minute in its place would send everything to what was away for that minute.
 	turn, clock float64
 
-	about subject // as it is now
+	about  subject // as it is now
+	tokens int64   // the version of an account's tokens, as its keeper told it last; 0: it did not
 
 	rates  *rates     // nil: without limits
 	others realm.Load // of other processes

@@ -133,11 +133,7 @@ func (p *Plan) blame(o *realm.Outcome, now time.Time) {
 		}
 		s.tell(k, m, now, d, o.Cause)
 	case realm.CauseAuth:
-		if o.Light { // it may be taken again: what refused it is another's absence
-			s.tell(k, m, now, o.Wait, o.Cause)
-			break
-		}
-		p.refuse(k, m, o, now)
+		p.refuseTokens(k, m, o, now)
 	case realm.CauseForbidden:
 		s.tell(k, m, now, forbiddenTime, o.Cause)
 	case realm.CauseBlocked:
@@ -156,6 +152,23 @@ func (p *Plan) blame(o *realm.Outcome, now time.Time) {
 		m.trouble()
 	default:
 		p.fail(k, m, o, now)
+	}
+}
+
+// refuseTokens notes a key, or an account's tokens, that the upstream does not take.
+// Of tokens it is remembered which: others are no reason to wait (Renewed).
+func (p *Plan) refuseTokens(k markKey, m *mark, o *realm.Outcome, now time.Time) {
+	if o.Version != 0 && o.Version < m.owner.tokens {
+		return // others have taken their place meanwhile
+	}
+	alone := m.tokens != 0 || !now.Before(m.told)
+	if o.Light { // it may be taken again: what refused it is another's absence
+		p.s.tell(k, m, now, o.Wait, o.Cause)
+	} else {
+		p.refuse(k, m, o, now)
+	}
+	if alone {
+		m.tokens = o.Version
 	}
 }
 

@@ -47,6 +47,7 @@ type mark struct {
 	print   uint32    // of what was told, when it was
 	strikes int       // 429s or quotas in a row that named no time
 	refused time.Time // the first 401 that is unconfirmed
+	tokens  int64     // the version of the account's tokens that were refused, where nothing else is told; else 0
 
 	breaker breaker
 	failure realm.Cause // the last one of the breaker
@@ -219,7 +220,7 @@ func (s *Scheduler) forgetMark(m *mark) {
 func (s *Scheduler) tell(k markKey, m *mark, now time.Time, d time.Duration, cause realm.Cause) {
 	until := now.Add(max(d, leastTold))
 	m.plan = cause == realm.CauseRateLimited && d >= planWait || m.plan && now.Before(m.told)
-	m.set, m.shared = now, false
+	m.set, m.shared, m.tokens = now, false, 0
 	if until.After(m.told) {
 		m.told, m.cause = until, cause
 	}

@@ -29,6 +29,7 @@ func (s *Scheduler) Hear(c realm.Cooldown, now time.Time) {
 	if c.Until.After(m.told) && now.Before(c.Until) {
 		m.plan = c.Cause == realm.CauseRateLimited && c.Until.Sub(now) >= planWait || m.plan && now.Before(m.told)
 		m.told, m.cause, m.set, m.shared, m.print = c.Until, c.Cause, now, true, c.Print
+		m.tokens = 0
 		m.trouble()
 	}
 }

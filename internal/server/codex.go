@@ -17,8 +17,8 @@ func (a *App) buildCodex() {
 	a.Codex = codex.New(codex.Options{
 		Store: a.Store, Catalog: a.Catalog, Settings: a.Settings, HTTP: a.codexClient,
 		Issuer: cfg.TestIssuer, Backend: cfg.TestBackend, UserAgent: "realms/" + version.Number(),
-		Changed: a.accountChanged,
-		Log:     a.Log, Registry: a.Registry,
+		Changed: a.accountChanged, Renewed: a.accountRenewed,
+		Log: a.Log, Registry: a.Registry,
 	})
 }
 
@@ -29,6 +29,12 @@ func (a *App) accountChanged(credential realm.ID) {
 	if cr := snap.Credential(credential); cr != nil {
 		a.Scheduler.Mend(snap, cr.Endpoint.Channel.ID, credential, time.Now())
 	}
+}
+
+// accountRenewed has the scheduler forget that the tokens were refused that an account
+// had before.
+func (a *App) accountRenewed(credential realm.ID, version int64) {
+	a.Scheduler.Renewed(credential, version, time.Now())
 }
 
 // codexClient is what the management of a channel's accounts goes through: its proxy

@@ -17,8 +17,8 @@ const (
 	// maxWindows bounds what one answer may say: an account has two windows, and a
 	// model with limits of its own two more.
 	maxWindows = 32
-	// maxFuture bounds a window's length and its reset, against overflow.
-	maxFuture = 366 * 24 * time.Hour
+	// maxWindow is longer than any window of a plan.
+	maxWindow = 366 * 24 * time.Hour
 )
 
 // windowSlots are the places in which a family of limits tells its windows. They say
@@ -53,6 +53,7 @@ func ReadCodexLimits(h http.Header, now time.Time) (limits realm.CodexLimits, ok
 	limits.Windows = slices.CompactFunc(limits.Windows, func(a, b realm.CodexWindow) bool { return a.Limit == b.Limit && a.Length == b.Length })
 	limits.Plan = openai.PlanName(get(h, "X-Codex-Plan-Type"))
 	limits.At = now
+	limits.Bound()
 	return limits, true
 }
 
@@ -64,7 +65,7 @@ func readWindow(windows []realm.CodexWindow, h http.Header, family, slot string,
 		return windows
 	}
 	minutes, ok := seconds(get(h, family+slot+"-Window-Minutes"))
-	if !ok || minutes == 0 || minutes > maxFuture/60 {
+	if !ok || minutes == 0 || minutes > maxWindow/60 {
 		return windows
 	}
 	w := realm.CodexWindow{
@@ -76,9 +77,6 @@ func readWindow(windows []realm.CodexWindow, h http.Header, family, slot string,
 		w.ResetsAt = time.Unix(int64(at/time.Second), 0)
 	} else if in, ok := seconds(get(h, family+slot+"-Reset-After-Seconds")); ok && in > 0 {
 		w.ResetsAt = now.Add(in)
-	}
-	if w.ResetsAt.After(now.Add(maxFuture)) {
-		w.ResetsAt = time.Time{} // nobody knows that
 	}
 	return append(windows, w)
 }

@@ -48,10 +48,15 @@ func TestReadCodexLimits(t *testing.T) {
 		"a window of nothing": {header: header("X-Codex-Primary-Used-Percent: 0", "X-Codex-Primary-Window-Minutes: 0", "X-Codex-Plan-Type: plus")},
 		"no length":           {header: header("X-Codex-Primary-Used-Percent: 3")},
 		"no end":              {header: header("X-Codex-Primary-Used-Percent: 3", "X-Codex-Primary-Window-Minutes: 300"), want: []realm.CodexWindow{{Length: five, UsedPercent: 3}}},
+		"resets beyond their windows": {
+			header: header("X-Codex-Primary-Used-Percent: 100", "X-Codex-Primary-Window-Minutes: 300", "X-Codex-Primary-Reset-At: "+unix(in(300*24*time.Hour)),
+				"X-Codex-Secondary-Used-Percent: 100", "X-Codex-Secondary-Window-Minutes: 10080", "X-Codex-Secondary-Reset-After-Seconds: 9000000"),
+			want: []realm.CodexWindow{{Length: five, UsedPercent: 100, ResetsAt: in(five)}, {Length: week, UsedPercent: 100, ResetsAt: in(week)}},
+		},
 		"hostile numbers": {
 			header: header("X-Codex-Primary-Used-Percent: NaN", "X-Codex-Secondary-Used-Percent: 5", "X-Codex-Secondary-Window-Minutes: 300",
 				"X-Codex-Secondary-Reset-At: 1e300", "X-D-Primary-Used-Percent: 1", "X-D-Primary-Window-Minutes: 1e300", "X-A-Primary-Used-Percent: -1", "X-B-Primary-Used-Percent: Inf", "X-C-Primary-Used-Percent: soon", "Primary-Used-Percent: 5"),
-			want: []realm.CodexWindow{{Length: five, UsedPercent: 5}},
+			want: []realm.CodexWindow{{Length: five, UsedPercent: 5, ResetsAt: in(five)}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -79,7 +84,7 @@ func FuzzReadCodexLimits(f *testing.F) {
 			t.Fatalf("%v, %+v", ok, got)
 		}
 		for _, w := range got.Windows {
-			if !(w.UsedPercent >= 0) || math.IsInf(w.UsedPercent, 0) || w.Length <= 0 || w.Length > maxFuture || w.ResetsAt.After(testNow.Add(maxFuture)) || len(w.Limit) > 128 {
+			if !(w.UsedPercent >= 0) || math.IsInf(w.UsedPercent, 0) || w.Length <= 0 || w.Length > maxWindow || w.ResetsAt.After(testNow.Add(w.Length)) || len(w.Limit) > 128 {
 				t.Fatalf("%+v", w)
 			}
 		}

@@ -161,8 +161,8 @@ func TestAccountThatWasRemoved(t *testing.T) {
 	w := newAccounts(t, accountOptions{paid: true})
 	old := w.Account(t, w.list(t)[0].CredentialID)
 	w.good(t, w.ask(t, respEvents))
-	if err := w.Codex.Remove(t.Context(), "test", "mine", "main"); err != nil {
-		t.Fatal(err)
+	if unrevoked, err := w.Codex.Remove(t.Context(), "test", "mine", "main"); err != nil || unrevoked != nil {
+		t.Fatal(err, unrevoked)
 	}
 	w.good(t, w.ask(t, respEvents))
 	w.counts(t, 1, 0, 1)

@@ -59,6 +59,7 @@ func (c *Client) Usage(ctx context.Context, id realm.CodexIdentity) (realm.Codex
 			limits.Windows = more.Limit.windows(limits.Windows, name, limits.At)
 		}
 	}
+	limits.Bound()
 	return limits, nil
 }
 
@@ -89,9 +90,6 @@ func (w *windowReport) window(now time.Time) (realm.CodexWindow, bool) {
 		window.ResetsAt = at
 	} else if after, ok := number(w.ResetAfter); ok && after >= 0 && after <= maxWindow.Seconds() {
 		window.ResetsAt = now.Add(seconds(after))
-	}
-	if most := now.Add(window.Length); window.ResetsAt.After(most) {
-		window.ResetsAt = most // no window is longer than itself
 	}
 	return window, true
 }
