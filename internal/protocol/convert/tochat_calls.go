@@ -3,6 +3,7 @@ package convert
 import (
 	"bytes"
 	"strconv"
+	"strings"
 
 	"realms/internal/protocol/rawjson"
 )
@@ -30,8 +31,7 @@ func (s *responseStream) callDelta(dst, raw []byte, from int) []byte {
 	it := s.findCall(index, id, name)
 	if it == nil {
 		s.effects++
-		it = s.add(outputFunction)
-		it.callIndex = index
+		it = s.openCall(index)
 	}
 	if it.callID == "" && !it.told {
 		it.callID = id
@@ -41,16 +41,24 @@ func (s *responseStream) callDelta(dst, raw []byte, from int) []byte {
 	return s.functionDelta(dst, it, function, start)
 }
 
+// openCall begins a call. It has no place in the output before the client is told of
+// it: until then another item may come first.
+func (s *responseStream) openCall(index int64) *outputItem {
+	it := s.newItem(outputFunction)
+	it.callIndex = index
+	s.calls = append(s.calls, it)
+	return it
+}
+
 // findCall is the call that a piece belongs to; nil if it begins another. Upstreams
 // leave out the index or the id, repeat the name, or give all calls one index.
 func (s *responseStream) findCall(index int64, id, name string) *outputItem {
 	if s.whole {
 		return nil
 	}
-	for i := len(s.items) - 1; i >= 0; i-- {
-		it := s.items[i]
+	for i := len(s.calls) - 1; i >= 0; i-- {
+		it := s.calls[i]
 		switch {
-		case !it.isCall():
 		case index != noIndex && it.callIndex == index:
 			if it.endsBefore(id, name) {
 				return nil // another call under the same index
@@ -110,8 +118,7 @@ func (it *outputItem) complete() bool {
 // legacyCall is the one call of the deprecated kind.
 func (s *responseStream) legacyCall() *outputItem {
 	if s.legacy == nil {
-		s.legacy = s.add(outputFunction)
-		s.legacy.callIndex = noIndex
+		s.legacy = s.openCall(noIndex)
 	}
 	return s.legacy
 }
@@ -124,46 +131,65 @@ func (s *responseStream) functionDelta(dst []byte, it *outputItem, function []by
 	}
 	if name, _ := doc.Get("name"); !rawjson.IsEmpty(name) {
 		s.effects++
-		if text, ok := rawjson.String(name); ok && it.wire == "" {
-			dst = s.tell(dst, it, text)
+		if text, ok := rawjson.String(name); ok && !it.told {
+			dst = s.named(dst, it, text)
 		}
 	}
-	f := doc.Field("arguments")
-	if f == nil {
-		return dst
-	}
-	arguments := doc.Body[f.ValStart:f.ValEnd]
-	switch {
-	case rawjson.IsObject(arguments): // which should be text
-		s.effects += 2
-		dst = s.argue(dst, it, inside(rawjson.AppendString(nil, string(arguments))))
-	case s.hasText(&doc, f):
+	if f := s.textField(&doc, "arguments"); f != nil {
 		s.mold.note(moldArguments, it, from+f.ValStart+1, from+f.ValEnd-1)
-		dst = s.argue(dst, it, inside(arguments))
+		dst = s.argue(dst, it, doc.Body[f.ValStart+1:f.ValEnd-1])
+	} else if object, _ := doc.Get("arguments"); rawjson.IsObject(object) { // which should be text
+		s.effects += 2
+		dst = s.argue(dst, it, inside(rawjson.AppendString(nil, string(object))))
 	}
 	return dst
 }
 
+// named takes in a call's name. A few upstreams send it in pieces: what is no tool's name,
+// but the beginning of one, waits for the next piece or for the arguments.
+func (s *responseStream) named(dst []byte, it *outputItem, piece string) []byte {
+	name := it.wire + piece
+	_, whole := s.c.names[name]
+	begins := !whole && s.c.begins(name)
+	if it.wire == "" || whole || begins { // else it was only said again
+		it.wire = name
+	}
+	if begins {
+		return dst
+	}
+	return s.tell(dst, it)
+}
+
+// begins tells whether the name of a tool begins so.
+func (c *responsesClient) begins(name string) bool {
+	for offered := range c.names {
+		if strings.HasPrefix(offered, name) {
+			return true
+		}
+	}
+	return false
+}
+
 // tell tells the client of a call, once its name is known: it says what kind of call
-// it is.
-func (s *responseStream) tell(dst []byte, it *outputItem, wire string) []byte {
-	s.keep(len(wire))
+// it is. A message ends here, as it does where Responses come from OpenAI: there are
+// clients that take what they read next for a part of the call.
+func (s *responseStream) tell(dst []byte, it *outputItem) []byte {
+	s.keep(len(it.wire))
 	dst = s.closeOpen(dst)
-	it.wire, it.told = wire, true
-	tool, ok := s.c.names[wire]
+	it.told = true
+	tool, ok := s.c.names[it.wire]
 	if !ok {
-		tool = toolName{name: wire} // the model's own idea: the client will say so
+		tool = toolName{name: it.wire} // the model's own idea: the client will say so
 	}
 	it.tool = tool
-	prefix := "fc_"
 	switch tool.kind {
 	case toolCustom:
-		it.kind, prefix = outputCustom, "ctc_"
+		it.kind = outputCustom
 	case toolSearch:
-		it.kind, prefix = outputSearch, "tsc_"
+		it.kind = outputSearch
 	case toolFunction:
 	}
-	s.name(it, prefix)
+	s.seat(it)
 	if it.callID == "" {
 		it.callID = "call_" + s.base + "_" + strconv.Itoa(it.index)
 	}
@@ -179,6 +205,9 @@ func (s *responseStream) tell(dst []byte, it *outputItem, wire string) []byte {
 // argue adds to a call's arguments.
 func (s *responseStream) argue(dst []byte, it *outputItem, text []byte) []byte {
 	s.keep(len(text))
+	if !it.told && it.wire != "" {
+		dst = s.tell(dst, it) // no more of its name will come
+	}
 	switch {
 	case !it.told:
 		it.text = append(it.text, text...)
@@ -216,14 +245,29 @@ var callEvent = map[outputKind]string{
 	outputCustom:   "response.custom_tool_call_input",
 }
 
+// closeCalls ends all calls. One without a name, and without arguments, is none.
+func (s *responseStream) closeCalls(dst []byte) []byte {
+	for _, it := range s.calls {
+		if !it.told && it.wire != "" {
+			dst = s.tell(dst, it)
+		}
+	}
+	for _, it := range s.items {
+		if it.isCall() {
+			dst = s.closeCall(dst, it)
+		}
+	}
+	return dst
+}
+
 // closeCall ends a call.
 func (s *responseStream) closeCall(dst []byte, it *outputItem) []byte {
-	if !it.told {
-		dst = s.tell(dst, it, it.wire)
-	}
 	rest := it.half.rest()
-	if it.kind == outputCustom {
+	switch {
+	case it.kind == outputCustom:
 		rest = it.unwrap.rest()
+	case it.kind == outputFunction && !it.argued() && rest == nil && s.reason() == "":
+		rest = []byte("{}") // there are none: clients read them as JSON
 	}
 	dst = s.argumentEvent(dst, it, rest)
 	it.done = it.json(s.itemStatus())
@@ -233,7 +277,7 @@ func (s *responseStream) closeCall(dst []byte, it *outputItem) []byte {
 			key = "input"
 		}
 		dst = s.head(dst, callEvent[it.kind]+".done", it)
-		dst = s.tail(appendField(dst, key, quoted(it.text)))
+		dst = s.tail(appendTextField(dst, key, it.text))
 	}
 	return s.itemEvent(dst, "response.output_item.done", it, it.done)
 }

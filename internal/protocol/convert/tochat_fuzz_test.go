@@ -90,17 +90,13 @@ func FuzzChatStream(f *testing.F) {
 			t.Fatal(err)
 		}
 		c.(*responsesClient).summary = summary
-		out, err := convertEvents(c, wire)
-		var data *openai.DataError
-		switch {
-		case errors.As(err, &data):
-			return // the gateway ends the stream
-		case err != nil:
-			return // the framing's own bounds
-		}
+		out, failed := convertEvents(watched{c, t}, wire)
 		response, err := readResponse(out)
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
+		}
+		if failed != nil {
+			return // the gateway ends the stream
 		}
 		if response == nil {
 			t.Fatalf("no end\n%s", out)

@@ -1,246 +1,318 @@
 package convert
 
 import (
-	"strconv"
+	"slices"
 
 	"realms/internal/protocol/rawjson"
 	"realms/internal/realm"
 )
 
-// message writes a message that is not the assistant's.
-func (w *chatWriter) message(role string, content []byte) {
-	w.begin()
-	message := appendField([]byte(`,"role":"`+role+`"`), "content", content)
-	w.messages = append(append(w.messages, fields(message)...), ',')
+// piece is one part of a message's content.
+type piece struct {
+	text []byte // the inside of a string; nil if the part is no text
+	part object // as the client has it
+	mark []byte // its prompt_cache_breakpoint: up to there a prompt is to be cached
+
+	refusal bool // by which the assistant would not answer
 }
 
-// begin writes the first message, if the system had something to say. All that it says
-// ahead of the conversation is one message: the templates of many models know no
-// second one.
+// open begins a message.
+func (w *chatWriter) open(role string) {
+	if w.wrote() {
+		w.out = append(w.out, ',')
+	}
+	w.out = append(append(append(w.out, `{"role":"`...), role...), '"')
+}
+
+// wrote tells whether there is a message.
+func (w *chatWriter) wrote() bool { return w.out[len(w.out)-1] != '[' }
+
+// say adds to the first message, which is the system's. All that it says ahead of the
+// conversation is one message: the templates of many models know no second one.
+func (w *chatWriter) say(p piece) {
+	if len(w.system) != 0 || len(p.text) != 0 {
+		w.system = append(w.system, p)
+	}
+}
+
+// begin writes the first message, if the system had something to say.
 func (w *chatWriter) begin() {
 	if w.opened {
 		return
 	}
 	w.opened = true
 	if len(w.system) != 0 {
-		w.message("system", quoted(w.system))
+		w.open("system")
+		w.out = append(appendTexts(append(w.out, `,"content":`...), w.system, paragraph), '}')
 	}
 }
 
-func (w *chatWriter) readInstructions() error {
-	if len(w.instructions) == 0 {
-		return nil
-	}
-	if !rawjson.IsString(w.instructions) {
-		return realm.Invalid("instructions", "The field `instructions` must be a text.")
-	}
-	w.system = append(w.system, inside(w.instructions)...)
-	return nil
-}
-
-func (w *chatWriter) readMessage(field string, get func(string) []byte) error {
-	role, _ := rawjson.String(get("role"))
-	content := get("content")
-	switch role {
+func (w *chatWriter) readMessage(p place, item object) error {
+	role := plain(item.get("role"))
+	switch string(role) {
 	case "assistant":
-		return w.readTurn(field+".content", content)
+		return w.readTurn(p, item.get("content"))
 	case "user", "system", "developer":
 	default:
-		return realm.Invalid(field+".role", "The field `"+field+".role` must be user, assistant, system or developer.")
+		return realm.Invalid(p.field(".role"), "The field `"+p.field(".role")+"` must be user, assistant, system or developer.")
 	}
 	if err := w.flush(); err != nil {
 		return err
 	}
-	text, parts, err := w.parts(field+".content", content)
+	pieces, err := w.pieces(p, "content", item.get("content"))
 	switch {
 	case err != nil:
 		return err
-	case role == "user" && parts != nil:
-		w.message(role, list(parts))
-	case role == "user":
-		w.message(role, quoted(text))
-	case parts != nil:
-		return realm.Invalid(field+".content", "The field `"+field+".content` must be text: the model's upstream takes nothing else from the system.")
+	case string(role) == "user":
+		w.begin()
+		w.open("user")
+		err = w.content(p.in(".content"), pieces)
+	case !onlyTexts(pieces):
+		return realm.Invalid(p.field(".content"), "The field `"+p.field(".content")+"` must be text: the model's upstream takes nothing else from the system.")
 	case !w.opened:
-		w.system = joined(w.system, text)
+		for _, more := range pieces {
+			w.say(more)
+		}
+		return nil
 	default:
-		w.message("system", quoted(text)) // developer is a word that few upstreams know
+		w.open("system") // developer is a word that few upstreams know
+		w.out = appendTexts(append(w.out, `,"content":`...), pieces, paragraph)
 	}
-	return nil
+	w.out = append(w.out, '}')
+	return err
 }
 
 // readTurn takes in what the assistant said.
-func (w *chatWriter) readTurn(field string, content []byte) error {
+func (w *chatWriter) readTurn(p place, content []byte) error {
 	if w.turn.spoke || len(w.turn.calls) != 0 {
 		if err := w.flush(); err != nil {
 			return err
 		}
 	}
 	w.turn.spoke = true
-	if rawjson.IsString(content) {
-		w.turn.content = append(w.turn.content, inside(content)...)
-		return nil
-	}
-	if !rawjson.IsArray(content) {
-		return notContent(field)
-	}
-	i := 0
-	for _, part := range rawjson.Elements(content) {
-		place := field + "[" + strconv.Itoa(i) + "]"
-		i++
-		text, ok := partInside(part)
-		switch get := reader(part); {
-		case !ok:
-			return notInChat(place + ".type")
-		case text == nil:
-			return notText(place)
-		case rawjson.Equal(get("type"), "refusal"):
-			w.turn.refusal = append(w.turn.refusal, text...)
+	pieces, err := w.pieces(p, "content", content)
+	for i, said := range pieces {
+		switch {
+		case said.text == nil:
+			return notInChat(p.in(".content").at(i).field(".type"))
+		case len(said.text) == 0 && said.mark == nil:
+		case said.refusal:
+			w.turn.refusal = append(w.turn.refusal, said)
 		default:
-			w.turn.content = append(w.turn.content, text...)
+			w.turn.content = append(w.turn.content, said)
 		}
 	}
+	return err
+}
+
+// pieces takes content apart. They are good until the next content is read.
+func (w *chatWriter) pieces(p place, key string, content []byte) ([]piece, error) {
+	w.parts = w.parts[:0]
+	if rawjson.IsString(content) {
+		w.parts = append(w.parts, piece{text: inside(content)})
+		return w.parts, nil
+	}
+	if !rawjson.IsArray(content) {
+		return nil, realm.Invalid(p.field("."+key), "The field `"+p.field("."+key)+"` must be a text or an array of parts.")
+	}
+	for i, part := range w.objects(content) {
+		said, field := piece{part: part, mark: part.get("prompt_cache_breakpoint")}, "text"
+		switch kind := plain(part.get("type")); string(kind) {
+		case "input_text", "output_text", "text":
+			said.text = inside(part.get("text"))
+		case "refusal":
+			field, said.refusal = "refusal", true
+			said.text = inside(part.get("refusal"))
+		default:
+			field = ""
+		}
+		if field != "" && said.text == nil {
+			return nil, wrongType(p.in("."+key).at(i).field("."+field), aString)
+		}
+		w.parts = append(w.parts, said)
+	}
+	return w.parts, nil
+}
+
+// onlyTexts tells whether there is nothing but text.
+func onlyTexts(pieces []piece) bool {
+	return !slices.ContainsFunc(pieces, func(p piece) bool { return p.text == nil })
+}
+
+// content writes what the user says: one text if it is nothing but text, because many
+// upstreams take a string alone, else Chat's parts.
+func (w *chatWriter) content(p place, pieces []piece) error {
+	w.out = append(w.out, `,"content":`...)
+	if onlyTexts(pieces) {
+		w.out = appendTexts(w.out, pieces, paragraph)
+		return nil
+	}
+	w.out = append(w.out, '[')
+	for i, said := range pieces {
+		if i > 0 {
+			w.out = append(w.out, ',')
+		}
+		var err error
+		if w.out, err = said.appendPart(w.out, p.at(i)); err != nil {
+			return err
+		}
+	}
+	w.out = append(w.out, ']')
 	return nil
 }
 
-// partInside is the inside of a part's text, nil if it has none; ok is false if the
-// part is of another kind.
-func partInside(part []byte) (text []byte, ok bool) {
-	get := reader(part)
-	switch kind, _ := rawjson.String(get("type")); kind {
-	case "input_text", "output_text", "text":
-		return inside(get("text")), true
-	case "refusal":
-		return inside(get("refusal")), true
-	default:
-		return nil, false
+// appendTexts appends texts as one, with what is between them; as a list of parts where
+// one of them is marked, which only a part can be.
+func appendTexts(dst []byte, texts []piece, between string) []byte {
+	if !slices.ContainsFunc(texts, func(p piece) bool { return p.mark != nil }) {
+		return appendJoined(dst, texts, between)
 	}
-}
-
-func notContent(field string) error {
-	return realm.Invalid(field, "The field `"+field+"` must be a text or an array of parts.")
-}
-
-func notText(field string) error {
-	return realm.Invalid(field+".text", "The field `"+field+".text` must be a text.")
-}
-
-// parts converts content: to one text if it is nothing but text, because many
-// upstreams take a string alone, else to Chat's parts, each followed by a comma.
-func (w *chatWriter) parts(field string, content []byte) (text, parts []byte, err error) {
-	if rawjson.IsString(content) {
-		return inside(content), nil, nil
-	}
-	if !rawjson.IsArray(content) {
-		return nil, nil, notContent(field)
-	}
-	i, other := 0, false
-	for _, part := range rawjson.Elements(content) {
-		place := field + "[" + strconv.Itoa(i) + "]"
-		if more, ok := partInside(part); ok {
-			if more == nil {
-				return nil, nil, notText(place)
-			}
-			if i > 0 {
-				text = append(text, paragraph...)
-			}
-			text = append(text, more...)
-			parts = append(appendField(append(parts, `{"type":"text"`...), "text", quoted(more)), '}', ',')
-		} else {
-			other = true
-			if parts, err = mediaPart(parts, place, reader(part)); err != nil {
-				return nil, nil, err
-			}
+	dst = append(dst, '[')
+	for i := range texts {
+		if i > 0 {
+			dst = append(dst, ',')
 		}
-		i++
+		dst = texts[i].appendText(dst)
 	}
-	if !other {
-		parts = nil
-	}
-	return text, parts, nil
+	return append(dst, ']')
 }
 
-// mediaPart appends a part that is no text.
-func mediaPart(dst []byte, field string, get func(string) []byte) ([]byte, error) {
-	kind, _ := rawjson.String(get("type"))
-	switch kind {
+// appendJoined appends texts as one string. A character that lies across two of them,
+// half in each, is put together.
+func appendJoined(dst []byte, texts []piece, between string) []byte {
+	dst = append(dst, '"')
+	for i := range texts {
+		if i > 0 && !splitsPair(texts[i-1].text, texts[i].text) {
+			dst = append(dst, between...)
+		}
+		dst = append(dst, texts[i].text...)
+	}
+	return append(dst, '"')
+}
+
+// appendText appends a text as a part of its own.
+func (p *piece) appendText(dst []byte) []byte {
+	dst = append(append(append(dst, `{"type":"text","text":"`...), p.text...), '"')
+	return p.end(dst)
+}
+
+// end appends what all parts end with.
+func (p *piece) end(dst []byte) []byte {
+	return append(appendField(dst, "prompt_cache_breakpoint", p.mark), '}')
+}
+
+// appendPart appends a part of any kind.
+func (p *piece) appendPart(dst []byte, at place) ([]byte, error) {
+	if p.text != nil {
+		return p.appendText(dst), nil
+	}
+	var err error
+	switch string(plain(p.part.get("type"))) {
 	case "input_image":
-		url := get("image_url")
-		if !rawjson.IsString(url) {
-			return nil, notInChat(field + ".file_id")
-		}
-		image := appendField(nil, "url", url)
-		detail := get("detail")
-		if rawjson.Equal(detail, "original") { // finer than what Chat has a word for
-			detail = []byte(`"high"`)
-		}
-		return appendPart(dst, "image_url", appendField(image, "detail", detail)), nil
+		dst, err = appendChatImage(dst, at, p.part)
 	case "input_file":
-		file := appendField(appendField(nil, "file_data", get("file_data")), "file_id", get("file_id"))
-		if len(file) == 0 {
-			return nil, notInChat(field + ".file_url")
-		}
-		return appendPart(dst, "file", appendField(file, "filename", get("filename"))), nil
+		dst, err = appendChatFile(dst, at, p.part)
 	case "input_audio":
-		if audio := copyFields(nil, get("input_audio"), "data", "format"); len(audio) != 0 {
-			return appendPart(dst, "input_audio", audio), nil
+		dst, err = appendChatAudio(dst, at, p.part)
+	default:
+		if err = notInChat(at.field(".type")); !p.part.is() {
+			err = wrongType(at.field(""), anObject)
 		}
 	}
-	return nil, notInChat(field + ".type")
+	return p.end(dst), err
 }
 
-func appendPart(dst []byte, kind string, inner []byte) []byte {
-	dst = append(append(append(dst, `{"type":"`...), kind...), '"')
-	return append(appendField(dst, kind, fields(inner)), '}', ',')
+func appendChatImage(dst []byte, at place, part object) ([]byte, error) {
+	if part.get("file_id") != nil {
+		return nil, notInChat(at.field(".file_id"))
+	}
+	url, detail := part.get("image_url"), part.get("detail")
+	if !rawjson.IsString(url) {
+		return nil, wrongType(at.field(".image_url"), aString)
+	}
+	if rawjson.Equal(detail, "original") { // finer than what Chat has a word for
+		detail = []byte(`"high"`)
+	}
+	dst = append(append(dst, `{"type":"image_url","image_url":{"url":`...), url...)
+	return append(appendField(dst, "detail", detail), '}'), nil
+}
+
+// appendChatFile appends a file. How finely it is to be looked at Chat has no word for.
+func appendChatFile(dst []byte, at place, part object) ([]byte, error) {
+	if part.get("file_url") != nil {
+		return nil, notInChat(at.field(".file_url"))
+	}
+	if detail := part.get("detail"); detail != nil && !rawjson.Equal(detail, "auto") {
+		return nil, notInChat(at.field(".detail"))
+	}
+	if err := mustHave(at.field(""), part.get, fileTypes); err != nil {
+		return nil, err
+	}
+	if part.get("file_data") == nil && part.get("file_id") == nil {
+		return nil, realm.Invalid(at.field(".file_data"), "The field `"+at.field(".file_data")+"` must be what is in the file, unless `file_id` names one.")
+	}
+	dst = append(dst, `{"type":"file","file":`...)
+	begun := len(dst)
+	for _, f := range fileTypes {
+		dst = appendField(dst, f.key, part.get(f.key))
+	}
+	dst[begun] = '{' // was the first comma
+	return append(dst, '}'), nil
+}
+
+func appendChatAudio(dst []byte, at place, part object) ([]byte, error) {
+	audio := copyFields(nil, part.get("input_audio"), "data", "format")
+	if len(audio) == 0 {
+		return nil, realm.Invalid(at.field(".input_audio"), "The field `"+at.field(".input_audio")+"` must be an object with the sound.")
+	}
+	return append(append(dst, `{"type":"input_audio","input_audio":`...), fields(audio)...), nil
 }
 
 // toolMessage writes what a call gave. Chat has room for text there; what else there
 // is, is shown by a message of the user's behind the outputs.
 func (w *chatWriter) toolMessage(i int, id string) error {
-	get := reader(w.items[i])
-	content := get("output")
-	kind, _ := rawjson.String(get("type"))
-	switch {
-	case kind == "tool_search_output":
-		content = rawjson.AppendString(nil, string(get("tools")))
-	case kind == "shell_call_output":
-		content = rawjson.AppendString(nil, string(content))
-	case content == nil && kind == "apply_patch_call_output":
-		content = get("status")
+	item, p := &w.items[i], place{list: "input", i: i}
+	w.open("tool")
+	w.out = append(rawjson.AppendString(append(w.out, `,"tool_call_id":`...), id), `,"content":`...)
+	content := item.get("output")
+	switch string(item.kind) {
+	case "tool_search_output":
+		content = item.get("tools")
+		w.out = append(rawjson.AppendString(w.out, string(content)), '}')
+		return nil
+	case "shell_call_output":
+		if !aList.is(content) {
+			return wrongType(p.field(".output"), aList)
+		}
+		w.out = append(rawjson.AppendString(w.out, string(content)), '}')
+		return nil
+	case "apply_patch_call_output":
+		if content == nil {
+			content = item.get("status")
+		}
 	}
-	text, parts, err := w.parts(inputField(i)+".output", content)
-	if err != nil {
-		return err
+	pieces, err := w.pieces(p, "output", content)
+	if err == nil && !onlyTexts(pieces) {
+		err = w.show(p.in(".output"), id, pieces)
 	}
-	if parts != nil {
-		w.show(id, parts)
-		text = onlyTexts(parts)
+	w.out = append(appendTexts(w.out, pieces, paragraph), '}')
+	return err
+}
+
+// show keeps the parts that are no text for the next message of the user's, and leaves
+// a word in their places.
+func (w *chatWriter) show(p place, id string, pieces []piece) error {
+	w.shown = rawjson.AppendString(append(w.shown, `,{"type":"text","text":`...), "From the output of the tool call "+id+":")
+	w.shown = append(w.shown, '}')
+	for i := range pieces {
+		if pieces[i].text != nil {
+			continue
+		}
+		var err error
+		if w.shown, err = pieces[i].appendPart(append(w.shown, ','), p.at(i)); err != nil {
+			return err
+		}
+		pieces[i] = piece{text: []byte("(It follows in the next message.)")}
 	}
-	message := appendField([]byte(`,"role":"tool"`), "tool_call_id", rawjson.AppendString(nil, id))
-	w.messages = append(append(w.messages, fields(appendField(message, "content", quoted(text)))...), ',')
 	return nil
-}
-
-// onlyTexts are the texts among parts, and a word in place of what else there is.
-func onlyTexts(parts []byte) []byte {
-	var text []byte
-	for _, part := range rawjson.Elements(list(parts)) {
-		more := inside(at(part, "text"))
-		if more == nil {
-			more = []byte("(It follows in the next message.)")
-		}
-		text = joined(text, more)
-	}
-	return text
-}
-
-// show keeps the parts that are no text.
-func (w *chatWriter) show(id string, parts []byte) {
-	what := rawjson.AppendString(nil, "From the output of the tool call "+id+":")
-	w.shown = append(appendField(append(w.shown, `{"type":"text"`...), "text", what), '}', ',')
-	for _, part := range rawjson.Elements(list(parts)) {
-		if !rawjson.Equal(at(part, "type"), "text") {
-			w.shown = append(append(w.shown, part...), ',')
-		}
-	}
 }

@@ -62,10 +62,10 @@ func (m *chunkMold) fits(chunk []byte) []byte {
 func (s *responseStream) repeat(dst, text []byte) []byte {
 	switch s.mold.kind {
 	case moldReasoning:
-		return s.think(dst, text)
+		return s.think(dst, text, false)
 	case moldArguments:
 		return s.argue(dst, s.mold.call, text)
 	default:
-		return s.say(dst, partOutput, text, nil)
+		return s.say(dst, partOutput, text)
 	}
 }

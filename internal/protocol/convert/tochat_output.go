@@ -13,10 +13,17 @@ type outputKind uint8
 const (
 	outputMessage outputKind = iota
 	outputReasoning
+	outputImage
 	outputFunction
 	outputCustom
 	outputSearch
 )
+
+// idPrefixes are what the ids of items begin with.
+var idPrefixes = [...]string{
+	outputMessage: "msg_", outputReasoning: "rs_", outputImage: "ig_",
+	outputFunction: "fc_", outputCustom: "ctc_", outputSearch: "tsc_",
+}
 
 // partKind is which part of an item is being written.
 type partKind uint8
@@ -86,65 +93,99 @@ func (s *responseStream) tooLong() {
 	s.fail(openai.UpstreamError{Message: "The model's answer is too long to be converted."})
 }
 
-// add opens an item.
-func (s *responseStream) add(kind outputKind) *outputItem {
-	if len(s.items) >= maxItems && !s.ended {
+// newItem makes an item, or a call that is not told yet.
+func (s *responseStream) newItem(kind outputKind) *outputItem {
+	if s.made++; s.made > maxItems && !s.ended {
 		s.tooLong()
 	}
-	it := &outputItem{kind: kind, index: len(s.items)}
-	s.items = append(s.items, it)
-	return it
+	return &outputItem{kind: kind}
 }
 
-// name gives an item its id: the same whenever the same completion is converted.
-func (s *responseStream) name(it *outputItem, prefix string) {
-	it.id = prefix + s.base + "_" + strconv.Itoa(it.index)
+// seat gives an item its place in the output, the next one, and its id: the same
+// whenever the same completion is converted.
+func (s *responseStream) seat(it *outputItem) {
+	it.index = len(s.items)
+	it.id = idPrefixes[it.kind] + s.base + "_" + strconv.Itoa(it.index)
+	s.items = append(s.items, it)
+}
+
+// openItem begins an item of which the client is told at once.
+func (s *responseStream) openItem(dst []byte, kind outputKind) ([]byte, *outputItem) {
+	it := s.newItem(kind)
+	s.seat(it)
+	return s.itemEvent(dst, "response.output_item.added", it, it.json("in_progress")), it
 }
 
 // say adds to a message.
-func (s *responseStream) say(dst []byte, part partKind, text, logprobs []byte) []byte {
-	if s.open == nil || s.open.kind != outputMessage {
-		dst = s.closeOpen(dst)
-		s.open = s.add(outputMessage)
-		s.name(s.open, "msg_")
-		dst = s.itemEvent(dst, "response.output_item.added", s.open, s.open.json("in_progress"))
+func (s *responseStream) say(dst []byte, part partKind, text []byte) []byte {
+	if len(text) == 0 {
+		return dst
 	}
-	return s.piece(dst, s.open, part, text, logprobs)
+	if s.open == nil || s.open.kind != outputMessage {
+		dst, s.open = s.openItem(s.closeOpen(dst), outputMessage)
+	}
+	return s.piece(dst, s.open, part, text)
 }
 
-// think adds to reasoning.
-func (s *responseStream) think(dst, text []byte) []byte {
-	if s.open == nil || s.open.kind != outputReasoning {
-		dst = s.closeOpen(dst)
-		s.open = s.add(outputReasoning)
-		s.name(s.open, "rs_")
-		dst = s.itemEvent(dst, "response.output_item.added", s.open, s.open.json("in_progress"))
+// think adds to reasoning. Some upstreams send a little of it along with each piece of
+// text. That would make a message and a reasoning item of every chunk: so it gets one
+// item, beside the message, which stays open as long as that.
+func (s *responseStream) think(dst, text []byte, along bool) []byte {
+	if len(text) == 0 {
+		return dst
+	}
+	it := s.open
+	switch {
+	case s.beside != nil:
+		it = s.beside
+	case it != nil && it.kind == outputReasoning:
+	case it != nil && along:
+		dst, it = s.openItem(dst, outputReasoning)
+		s.beside = it
+	default:
+		dst, it = s.openItem(s.closeOpen(dst), outputReasoning)
+		s.open, s.tokens = it, s.tokens[:0] // tokens before it are not the text's
 	}
 	part := partReasoning
 	if s.c.summary {
 		part = partSummary
 	}
-	return s.piece(dst, s.open, part, text, nil)
+	return s.piece(dst, it, part, text)
 }
 
 // piece adds text to a part of an item, opening the part if it is not the present one.
-func (s *responseStream) piece(dst []byte, it *outputItem, part partKind, text, logprobs []byte) []byte {
+func (s *responseStream) piece(dst []byte, it *outputItem, part partKind, text []byte) []byte {
 	if it.part != part {
 		dst = s.openPart(s.closePart(dst, it), it, part)
 	}
-	return s.pieceEvent(dst, it, it.half.join(text), logprobs)
+	return s.pieceEvent(dst, it, it.half.join(text))
+}
+
+// holdTokens keeps log probabilities for the text that they belong to. An upstream may
+// send them without any, where a character is made of several tokens.
+func (s *responseStream) holdTokens(logprobs []byte) {
+	if len(logprobs) == 0 {
+		return
+	}
+	before := len(s.tokens)
+	s.tokens = appendTokens(s.tokens, logprobs)
+	s.keep(len(s.tokens) - before)
+	s.effects++
 }
 
 // pieceEvent writes the event of a piece: most of a stream are these.
-func (s *responseStream) pieceEvent(dst []byte, it *outputItem, text, logprobs []byte) []byte {
-	tokens := it.logprobs
-	if len(logprobs) != 0 {
-		it.logprobs = appendTokens(tokens, logprobs)
-		s.effects++
+func (s *responseStream) pieceEvent(dst []byte, it *outputItem, text []byte) []byte {
+	s.keep(len(text))
+	tokens := s.tokens
+	if it.part != partOutput {
+		tokens = nil
 	}
-	s.keep(len(text) + len(it.logprobs) - len(tokens))
-	if len(text) == 0 && len(it.logprobs) == len(tokens) {
+	if len(text) == 0 && len(tokens) == 0 {
 		return dst
+	}
+	if len(tokens) != 0 {
+		it.logprobs = append(it.logprobs, tokens...)
+		s.tokens, tokens = s.tokens[:0], tokens[:len(tokens)-1]
 	}
 	it.text = append(it.text, text...)
 	if s.quiet {
@@ -153,10 +194,7 @@ func (s *responseStream) pieceEvent(dst []byte, it *outputItem, text, logprobs [
 	dst = append(append(dst, it.pieces...), text...)
 	if it.part == partOutput {
 		dst = append(dst, `","logprobs":[`...)
-		if n := len(it.logprobs); n > len(tokens) {
-			dst = append(dst, it.logprobs[len(tokens):n-1]...)
-		}
-		dst = append(dst, `],"sequence_number":`...)
+		dst = append(append(dst, tokens...), `],"sequence_number":`...)
 	} else {
 		dst = append(dst, `","sequence_number":`...)
 	}
@@ -174,7 +212,14 @@ func (s *responseStream) openPart(dst []byte, it *outputItem, part partKind) []b
 	pieces = append(it.place(pieces), `,"`+words.index+`":`...)
 	pieces = strconv.AppendInt(pieces, int64(it.partIndex), 10)
 	it.pieces = append(pieces, `,"delta":"`...)
-	return s.partEvent(dst, it, ".added")
+	dst = s.partEvent(dst, it, ".added")
+	if part == partOutput {
+		for _, note := range s.notes {
+			dst = s.note(dst, it, note)
+		}
+		s.notes = nil
+	}
+	return dst
 }
 
 // closePart ends the part that is open, if any.
@@ -182,16 +227,14 @@ func (s *responseStream) closePart(dst []byte, it *outputItem) []byte {
 	if it.part == partNone {
 		return dst
 	}
-	if rest := it.half.rest(); rest != nil {
-		dst = s.pieceEvent(dst, it, rest, nil)
-	}
+	dst = s.pieceEvent(dst, it, it.half.rest())
 	words := &partWords[it.part]
 	if !s.quiet {
 		dst = s.head(dst, words.event+".done", it)
 		dst = it.partPlace(dst)
-		dst = appendField(dst, words.text, quoted(it.text))
+		dst = appendTextField(dst, words.text, it.text)
 		if it.part == partOutput {
-			dst = appendField(dst, "logprobs", list(it.logprobs))
+			dst = appendListField(dst, "logprobs", it.logprobs)
 		}
 		dst = s.tail(dst)
 	}
@@ -223,23 +266,37 @@ func (it *outputItem) appendPart(dst []byte) []byte {
 	words := &partWords[it.part]
 	dst = append(dst, `{"type":"`+words.kind+`"`...)
 	if it.part == partOutput {
-		dst = appendField(dst, "annotations", list(it.annotations))
-		dst = appendField(dst, "logprobs", list(it.logprobs))
+		dst = appendListField(dst, "annotations", it.annotations)
+		dst = appendListField(dst, "logprobs", it.logprobs)
 	}
-	return append(appendField(dst, words.text, quoted(it.text)), '}')
+	return append(appendTextField(dst, words.text, it.text), '}')
 }
 
-// closeOpen ends the message or reasoning that is being written.
+// appendTextField appends ,"key":"text", the text being the inside of a string.
+func appendTextField(dst []byte, key string, text []byte) []byte {
+	dst = append(append(append(dst, `,"`...), key...), `":"`...)
+	return append(append(dst, text...), '"')
+}
+
+// appendListField appends ,"key":[elements], each of which has a comma behind it.
+func appendListField(dst []byte, key string, elements []byte) []byte {
+	dst = append(append(append(dst, `,"`...), key...), `":[`...)
+	return append(append(dst, elements[:max(0, len(elements)-1)]...), ']')
+}
+
+// closeOpen ends the message or reasoning that is being written, and what is beside it.
 func (s *responseStream) closeOpen(dst []byte) []byte {
-	it := s.open
-	if it == nil {
-		return dst
+	for _, it := range [...]*outputItem{s.open, s.beside} {
+		if it == nil {
+			continue
+		}
+		dst = s.closePart(dst, it)
+		it.done = it.json(s.itemStatus())
+		dst = s.itemEvent(dst, "response.output_item.done", it, it.done)
+		it.parts, it.text, it.logprobs, it.annotations = nil, nil, nil, nil // it is all in done
 	}
-	s.open = nil
-	dst = s.closePart(dst, it)
-	it.done = it.json(s.itemStatus())
-	it.parts, it.text, it.logprobs, it.annotations = nil, nil, nil, nil // it is all in done
-	return s.itemEvent(dst, "response.output_item.done", it, it.done)
+	s.open, s.beside = nil, nil
+	return dst
 }
 
 // itemStatus is the status of an item that ends now. One that ends before the
@@ -251,24 +308,31 @@ func (s *responseStream) itemStatus() string {
 	return "completed"
 }
 
-// annotate adds where the text was taken from.
+// annotate adds where the text was taken from. What comes while no text is open waits for
+// the next; where none follows, as behind the calls, it is left out, because a message
+// that has ended cannot be added to.
 func (s *responseStream) annotate(dst, annotation []byte) []byte {
 	citation := at(annotation, "url_citation")
 	if !rawjson.IsObject(citation) {
 		return dst
 	}
 	s.effects++
+	note := fields(copyFields([]byte(`,"type":"url_citation"`), citation, "start_index", "end_index", "title", "url"))
+	s.keep(len(note))
 	if s.open == nil || s.open.part != partOutput {
-		dst = s.say(dst, partOutput, nil, nil)
+		s.notes = append(s.notes, note)
+		return dst
 	}
-	it := s.open
-	flat := fields(copyFields([]byte(`,"type":"url_citation"`), citation, "start_index", "end_index", "title", "url"))
-	s.keep(len(flat))
-	it.annotations = append(append(it.annotations, flat...), ',')
+	return s.note(dst, s.open, note)
+}
+
+// note adds an annotation to the part of a message that is open.
+func (s *responseStream) note(dst []byte, it *outputItem, note []byte) []byte {
+	it.annotations = append(append(it.annotations, note...), ',')
 	if !s.quiet {
 		dst = s.head(dst, "response.output_text.annotation.added", it)
 		dst = append(it.partPlace(dst), `,"annotation_index":`+strconv.Itoa(it.annotated)...)
-		dst = s.tail(appendField(dst, "annotation", flat))
+		dst = s.tail(appendField(dst, "annotation", note))
 	}
 	it.annotated++
 	return dst

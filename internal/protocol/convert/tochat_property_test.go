@@ -49,7 +49,7 @@ func drawChatAnswer(t *rapid.T) chatAnswerDrawn {
 		if c.custom = strings.HasSuffix(c.name, "patch"); c.custom {
 			c.input = text
 			c.arguments = rapid.SampledFrom([]string{"", " ", "\n"}).Draw(t, "space") + `{"input":` + drawChatJSON(t, text) + "}"
-		} else {
+		} else if c.arguments = ""; rapid.IntRange(0, 5).Draw(t, "none") != 0 {
 			c.arguments = `{"a":` + drawChatJSON(t, text) + "}"
 		}
 		a.calls = append(a.calls, c)
@@ -124,6 +124,15 @@ func (a *chatAnswerDrawn) stream(t *rapid.T) string {
 			b.WriteString(rapid.SampledFrom([]string{": waiting\n\n", "data: {\"id\":\"chatcmpl-p\",\"choices\":[]}\n\n", "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\"}}]}\n\n"}).Draw(t, "kind"))
 		}
 	}
+	indexed := rapid.Bool().Draw(t, "indexed")
+	arguments := make([][]string, len(a.calls))
+	for i, c := range a.calls {
+		arguments[i] = chatPieces(t, drawChatJSON(t, c.arguments))
+	}
+	if indexed && len(a.calls) != 0 && len(arguments[0]) != 0 && rapid.Bool().Draw(t, "nameless") { // its place is not known yet
+		send(fmt.Sprintf(`"tool_calls":[{"index":0,"id":%q,"function":{"arguments":%s}}]`, a.calls[0].id, arguments[0][0]), "null", "")
+		arguments[0] = arguments[0][1:]
+	}
 	role := rapid.SampledFrom([]string{"", `"role":"assistant",`, `"role":"assistant","content":null,`}).Draw(t, "role")
 	for _, field := range []struct{ key, text string }{
 		{rapid.SampledFrom(reasoningKeys[:]).Draw(t, "key"), a.reasoning}, {"content", a.text}, {"refusal", a.refusal},
@@ -136,7 +145,6 @@ func (a *chatAnswerDrawn) stream(t *rapid.T) string {
 			send(lead+`"`+field.key+`":`+piece, "null", "")
 		}
 	}
-	indexed := rapid.Bool().Draw(t, "indexed")
 	repeated := rapid.Bool().Draw(t, "repeated")
 	for i, c := range a.calls {
 		head := fmt.Sprintf(`"id":%q,`, c.id)
@@ -144,7 +152,7 @@ func (a *chatAnswerDrawn) stream(t *rapid.T) string {
 			head += fmt.Sprintf(`"index":%d,`, i)
 		}
 		send(fmt.Sprintf(`"tool_calls":[{%s"function":{"name":%q,"arguments":""}}]`, head, c.name), "null", "")
-		for _, piece := range chatPieces(t, drawChatJSON(t, c.arguments)) {
+		for _, piece := range arguments[i] {
 			name := ""
 			if repeated {
 				name = fmt.Sprintf(`"name":%q,`, c.name)
@@ -175,7 +183,7 @@ func TestToChatStreamIsTheAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		stream := a.stream(t)
-		out, err := convertEvents(c, []byte(stream))
+		out, err := convertEvents(watched{c, t}, []byte(stream))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -208,9 +216,12 @@ func (a *chatAnswerDrawn) check(t *rapid.T, response map[string]any) {
 		want = append(want, a.text+a.refusal)
 	}
 	for _, c := range a.calls {
-		if c.custom {
+		switch {
+		case c.custom:
 			want = append(want, c.id+c.input)
-		} else {
+		case c.arguments == "" && response["status"] == "completed":
+			want = append(want, c.id+"{}")
+		default:
 			want = append(want, c.id+c.arguments)
 		}
 	}

@@ -51,6 +51,7 @@ type responseReader struct {
 
 type readItem struct {
 	id    string
+	kind  any
 	texts map[string]*strings.Builder // by the name and place of what they are
 	parts map[string]bool             // open
 	ended bool
@@ -147,7 +148,7 @@ func (r *responseReader) itemEvent(kind string, e map[string]any) error {
 		if it != nil || index != len(r.items) || id == "" || len(id) > 64 {
 			return errors.New("an item at the wrong place")
 		}
-		r.items[index] = &readItem{id: id, texts: map[string]*strings.Builder{}, parts: map[string]bool{}}
+		r.items[index] = &readItem{id: id, kind: item["type"], texts: map[string]*strings.Builder{}, parts: map[string]bool{}}
 		return nil
 	}
 	if it == nil || it.ended {
@@ -201,11 +202,21 @@ func (it *readItem) end(v any) error {
 			return errors.New("a part is open: " + key)
 		}
 	}
-	if item["id"] != it.id {
-		return errors.New("another id")
+	if item["id"] != it.id || item["type"] != it.kind {
+		return errors.New("another id or type")
 	}
-	if item["type"] == "tool_search_call" {
+	switch item["type"] {
+	case "tool_search_call":
 		return nil
+	case "image_generation_call":
+		if item["status"] != "completed" || item["result"] == "" {
+			return errors.New("no image")
+		}
+		return nil
+	case "function_call":
+		if item["name"] == "" || item["arguments"] == "" && item["status"] == "completed" {
+			return errors.New("a call that nobody can follow")
+		}
 	}
 	var whole, streamed int
 	for _, key := range []string{"content", "summary"} {
@@ -230,5 +241,37 @@ func (it *readItem) end(v any) error {
 	if whole != streamed || it.notes != 0 {
 		return fmt.Errorf("%d bytes were streamed, %d annotations are off", streamed, it.notes)
 	}
+	if whole == 0 && (item["type"] == "message" || item["type"] == "reasoning") {
+		return errors.New("an empty item")
+	}
 	return nil
+}
+
+// watched is a conversion whose streams are watched: what they tell of themselves is
+// what the client has got.
+type watched struct {
+	Conversion
+	t failer
+}
+
+func (w watched) Stream() Stream { return &watchedStream{Stream: w.Conversion.Stream(), t: w.t} }
+
+type watchedStream struct {
+	Stream
+	t    failer
+	told bool
+	last int64 // sequence_number
+}
+
+func (s *watchedStream) Event(dst, kind, data []byte) ([]byte, error) {
+	out, err := s.Stream.Event(dst, kind, data)
+	if err != nil {
+		return out, err
+	}
+	s.told = s.told || bytes.Contains(out[len(dst):], []byte("event: response.output_item.added\n"))
+	s.last += int64(bytes.Count(out[len(dst):], []byte("event: ")))
+	if p := s.Point(); s.Spoke() != s.told || p.Sequence != s.last-1 || p.Created != (s.last != 0) {
+		s.t.Fatalf("spoke: %v, told: %v, at %+v behind %d events", s.Spoke(), s.told, p, s.last)
+	}
+	return out, nil
 }

@@ -90,6 +90,12 @@ func (it *outputItem) json(status string) []byte {
 		}
 		dst = append(dst, `[],"content":`...)
 		return append(append(dst, list(it.parts)...), '}')
+	case outputImage:
+		dst = append(dst, `,"type":"image_generation_call","status":"`+status+`","result":`...)
+		if it.text == nil {
+			return append(dst, "null}"...)
+		}
+		dst = append(dst, quoted(it.text)...)
 	case outputCustom:
 		dst = append(dst, `,"type":"custom_tool_call","status":"`+status+`"`...)
 		dst = appendField(it.appendName(dst), "input", quoted(it.text))
@@ -146,7 +152,11 @@ func (s *responseStream) response(dst []byte, status, problem string) []byte {
 		dst = append(dst, it.done...)
 	}
 	dst = append(dst, `],"previous_response_id":null,"store":false`...)
-	dst = append(dst, s.c.echo...)
+	if status == "in_progress" {
+		dst = append(dst, s.c.early...)
+	} else {
+		dst = append(dst, s.c.echo...)
+	}
 	tier, usage := s.tier, responsesUsage(s.usage)
 	if tier == nil {
 		tier = []byte("null")

@@ -28,13 +28,23 @@ type responseStream struct {
 	told         *openai.UpstreamError // a failure; nothing comes after it
 	sequence     int64
 
-	items []*outputItem
-	open  *outputItem // the message or reasoning that is being written
-	last  *outputItem // the call that was last spoken of
-	kept  int         // bytes of output
+	items  []*outputItem // what the client was told of, in that order
+	calls  []*outputItem // in the order in which they began; some wait for a name
+	made   int           // items and calls that wait
+	open   *outputItem   // the message or reasoning that is being written
+	beside *outputItem   // reasoning that comes along with the open message
+	last   *outputItem   // the call that was last spoken of
+	kept   int           // bytes of output
 
+	tokens []byte   // log probabilities that wait for text, a comma behind each
+	notes  [][]byte // annotations that do
+
+	chosen   bool        // which choice is converted is known
+	index    int64       // of that choice
 	legacy   *outputItem // the call of the deprecated kind
 	streamed bool        // output came in a delta
+	plain    bool        // reasoning came as text, so its details repeat it
+	lost     bool        // something came that Responses has no form for
 
 	mold    chunkMold
 	effects int // of the chunk that is being read
@@ -55,7 +65,7 @@ func (s *responseStream) Point() openai.Point {
 	return p
 }
 
-// Spoke tells whether an item of output has begun.
+// Spoke tells whether the client was told of an item of output.
 func (s *responseStream) Spoke() bool { return len(s.items) > 0 }
 
 var endOfChat = []byte("[DONE]")
@@ -101,19 +111,14 @@ func (s *responseStream) End(dst []byte) ([]byte, error) {
 	if s.ended {
 		return dst, nil
 	}
-	if e := failedFinish(s.finish); e != nil {
+	if e := s.failure(); e != nil {
 		s.fail(*e)
 		return dst, s.told
 	}
 	dst = s.begin(dst, &rawjson.Doc{})
 	s.ended = true
 	status := s.status()
-	dst = s.closeOpen(dst)
-	for _, it := range s.items {
-		if it.isCall() {
-			dst = s.closeCall(dst, it)
-		}
-	}
+	dst = s.closeCalls(s.closeOpen(dst))
 	dst = s.head(dst, "response."+status, nil)
 	return s.tail(s.response(dst, status, "null")), nil
 }
@@ -124,6 +129,29 @@ func (s *responseStream) status() string {
 		return "incomplete"
 	}
 	return "completed"
+}
+
+// failure is why what has come is no answer; nil if it is one.
+func (s *responseStream) failure() *openai.UpstreamError {
+	if e := failedFinish(s.finish); e != nil {
+		return e
+	}
+	if s.reason() != "" {
+		return nil // it says itself that something is missing
+	}
+	said := len(s.items) != 0
+	for _, it := range s.calls {
+		switch {
+		case it.wire != "":
+			said = true
+		case it.argued():
+			return &openai.UpstreamError{Message: "The model's upstream sent a tool's arguments, but never said which tool it calls."}
+		}
+	}
+	if s.lost && !said {
+		return &openai.UpstreamError{Message: "The model's answer is of a kind that the Responses API has no form for."}
+	}
+	return nil
 }
 
 // failedFinish is the failure that a finish_reason tells; nil for one that tells none.
@@ -183,7 +211,7 @@ func (s *responseStream) chunk(dst []byte, doc *rawjson.Doc) []byte {
 			continue // no object
 		}
 		s.choice = choice.Fields[:0]
-		if index, _ := choice.Get("index"); rawjson.IsNull(index) || isZero(index) {
+		if index, _ := choice.Get("index"); s.chooses(index) {
 			dst = s.readChoice(dst, &choice, from+at)
 		}
 		if s.ended {
@@ -196,6 +224,19 @@ func (s *responseStream) chunk(dst []byte, doc *rawjson.Doc) []byte {
 	return dst
 }
 
+// chooses tells whether a choice is the one that is converted: the first that comes,
+// whatever its number. Some upstreams count from one.
+func (s *responseStream) chooses(index []byte) bool {
+	n, ok := rawjson.Int(index)
+	if !ok {
+		return true
+	}
+	if !s.chosen {
+		s.chosen, s.index = true, n
+	}
+	return n == s.index
+}
+
 func (s *responseStream) noteUsage(raw []byte) {
 	if rawjson.IsObject(raw) && !rawjson.IsEmpty(raw) {
 		s.usage = append(s.usage[:0], raw...)
@@ -203,111 +244,9 @@ func (s *responseStream) noteUsage(raw []byte) {
 	}
 }
 
-// readChoice converts the choice that begins at an offset of the chunk.
-func (s *responseStream) readChoice(dst []byte, choice *rawjson.Doc, from int) []byte {
-	get := func(key string) []byte { raw, _ := choice.Get(key); return raw }
-	if problem := get("error"); !rawjson.IsEmpty(problem) {
-		s.fail(openai.ParseError(choice.Body))
-		return dst
-	}
-	s.noteUsage(get("usage")) // Moonshot's place for it
-	f := choice.Field("delta")
-	streams := f != nil && rawjson.IsObject(choice.Body[f.ValStart:f.ValEnd])
-	if !streams {
-		f = nil
-		if !s.streamed { // else it repeats what the deltas have said
-			f = choice.Field("message")
-		}
-	}
-	if f != nil {
-		delta, err := rawjson.Scan(choice.Body[f.ValStart:f.ValEnd], s.delta)
-		if err == nil {
-			s.delta = delta.Fields[:0]
-			dst = s.readDelta(dst, &delta, from+f.ValStart, at(get("logprobs"), "content"))
-		}
-	}
-	s.streamed = s.streamed || streams && len(s.items) != 0
-	if finish, _ := rawjson.String(get("finish_reason")); finish != "" {
-		s.finish = finish
-		s.effects++
-	}
-	return dst
-}
-
-// reasoningKeys are the names under which upstreams send reasoning; some send it
-// under two at once.
-var reasoningKeys = [...]string{"reasoning_content", "reasoning", "thinking"}
-
-// readDelta converts what a chunk adds.
-func (s *responseStream) readDelta(dst []byte, delta *rawjson.Doc, from int, logprobs []byte) []byte {
-	for _, key := range reasoningKeys {
-		if f := delta.Field(key); f != nil && s.hasText(delta, f) {
-			s.mold.note(moldReasoning, nil, from+f.ValStart+1, from+f.ValEnd-1)
-			dst = s.think(dst, delta.Body[f.ValStart+1:f.ValEnd-1])
-			break
-		}
-	}
-	if f := delta.Field("content"); f != nil {
-		raw := delta.Body[f.ValStart:f.ValEnd]
-		switch {
-		case s.hasText(delta, f):
-			s.mold.note(moldText, nil, from+f.ValStart+1, from+f.ValEnd-1)
-			dst = s.say(dst, partOutput, inside(raw), logprobs)
-		case rawjson.IsArray(raw):
-			dst = s.contentParts(dst, raw)
-		}
-	}
-	if f := delta.Field("refusal"); f != nil && s.hasText(delta, f) {
-		dst = s.say(dst, partRefusal, delta.Body[f.ValStart+1:f.ValEnd-1], nil)
-	}
-	annotations, _ := delta.Get("annotations")
-	for _, annotation := range rawjson.Elements(annotations) {
-		dst = s.annotate(dst, annotation)
-	}
-	if f := delta.Field("tool_calls"); f != nil {
-		for at, raw := range rawjson.Elements(delta.Body[f.ValStart:f.ValEnd]) {
-			dst = s.callDelta(dst, raw, from+f.ValStart+at)
-		}
-	}
-	if function, _ := delta.Get("function_call"); rawjson.IsObject(function) {
-		s.effects++        // its fields are not where a mold looks
-		if s.last == nil { // else it says the same as tool_calls
-			dst = s.functionDelta(dst, s.legacyCall(), function, 0)
-		}
-	}
-	return dst
-}
-
-// hasText tells whether a field has text in it, and counts it.
-func (s *responseStream) hasText(doc *rawjson.Doc, f *rawjson.Field) bool {
-	raw := doc.Body[f.ValStart:f.ValEnd]
-	if rawjson.IsString(raw) && len(raw) > 2 {
-		s.effects++
-		return true
-	}
-	return false
-}
-
-// contentParts converts content that is a list, as Mistral's models that reason send it.
-func (s *responseStream) contentParts(dst, parts []byte) []byte {
-	for _, part := range rawjson.Elements(parts) {
-		get := reader(part)
-		if text := inside(get("text")); len(text) != 0 {
-			s.effects += 2
-			dst = s.say(dst, partOutput, text, nil)
-		}
-		for _, thought := range rawjson.Elements(get("thinking")) {
-			if text := inside(at(thought, "text")); len(text) != 0 {
-				s.effects += 2
-				dst = s.think(dst, text)
-			}
-		}
-	}
-	return dst
-}
-
-// begin writes what a response begins with. All ids are made of the completion's,
-// or of its first chunk where it has none.
+// begin writes what a response begins with. All ids are made of the completion's. Where
+// it has none they are made of its first chunk and of the request: the first chunks of
+// two turns may well be the same.
 func (s *responseStream) begin(dst []byte, doc *rawjson.Doc) []byte {
 	if s.begun {
 		return dst
@@ -315,7 +254,7 @@ func (s *responseStream) begin(dst []byte, doc *rawjson.Doc) []byte {
 	s.begun = true
 	s.effects++
 	id, _ := doc.Get("id")
-	s.base = idBase(id, doc.Body)
+	s.base = idBase(id, doc.Body, s.c.body)
 	created, _ := doc.Get("created")
 	s.created, _ = strconv.ParseInt(string(appendCreated(nil, created)), 10, 64)
 	model, _ := doc.Get("model")
@@ -334,7 +273,7 @@ func (s *responseStream) begin(dst []byte, doc *rawjson.Doc) []byte {
 const maxBase = 40
 
 // idBase is what ids are made of.
-func idBase(id, otherwise []byte) string {
+func idBase(id []byte, otherwise ...[]byte) string {
 	text, _ := rawjson.String(id)
 	text = strings.TrimPrefix(text, "chatcmpl-")
 	plain := func(r rune) bool {
@@ -347,7 +286,9 @@ func idBase(id, otherwise []byte) string {
 	if text != "" {
 		_, _ = h.Write([]byte(text))
 	} else {
-		_, _ = h.Write(otherwise)
+		for _, part := range otherwise {
+			_, _ = h.Write(part)
+		}
 	}
 	return fmt.Sprintf("%x", h.Sum(nil))
 }

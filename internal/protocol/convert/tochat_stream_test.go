@@ -68,6 +68,13 @@ func TestToChatStreamIsBounded(t *testing.T) {
 		"items":       {`"content":"a"`, `"reasoning":"a"`},
 		"parts":       {`"content":"a"`, `"refusal":"a"`},
 		"calls":       {`"tool_calls":[{"id":"c%d","function":{"name":"f","arguments":"{}"}}]`},
+		"waiting":     {`"tool_calls":[{"index":%d,"function":{"arguments":"{}"}}]`},
+		"images":      {`"images":[{"image_url":{"url":"data:image/png;base64,` + text + `"}}]`},
+		"transcript":  {`"audio":{"transcript":"` + text + `"}`},
+		"details":     {`"reasoning_details":[{"type":"reasoning.text","text":"` + text + `"}]`},
+		"along":       {`"content":"a"`, `"reasoning":"` + text + `","content":"a"`},
+		"tokens":      {`"content":""},"logprobs":{"content":[{"token":"` + text + `","logprob":0}]`},
+		"early notes": {`"annotations":[{"url_citation":{"title":"` + text + `"}}],"reasoning":"a"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, err := toChat(`{"model":"m","input":"hi","stream":true,"store":false,"tools":` + drawnTools + `}`)
@@ -109,5 +116,64 @@ func TestToChatStreamIsLarge(t *testing.T) {
 	}
 	if _, err := readResponse(out); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Nothing was said before the client was told: a call without a name is none yet.
+func TestToChatSpokeWhenTold(t *testing.T) {
+	c, err := toChat(plainRequest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := c.Stream()
+	for _, step := range []struct {
+		delta string
+		spoke bool
+	}{
+		{`"content":""`, false},
+		{`"annotations":[{"url_citation":{"title":"A"}}]`, false},
+		{`"tool_calls":[{"index":0,"id":"call_1","function":{"arguments":"{"}}]`, false},
+		{`"tool_calls":[{"index":0,"function":{"name":"run"}}]`, true},
+	} {
+		if _, err := s.Event(nil, nil, []byte(`{"id":"x","choices":[{"index":0,"delta":{`+step.delta+`}}]}`)); err != nil {
+			t.Fatal(err)
+		}
+		if s.Spoke() != step.spoke {
+			t.Errorf("%s: spoke is %v", step.delta, s.Spoke())
+		}
+	}
+}
+
+// An upstream without ids says the same at the beginning of every turn. The ids of two
+// turns differ all the same; those of the same request do not.
+func TestToChatIDsOfTurns(t *testing.T) {
+	const wire = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Well\"}}]}\n\n"
+	const answer = `{"choices":[{"index":0,"message":{"role":"assistant","content":"Well"}}]}`
+	ids := func(input string) (ids [2]string) {
+		c, err := toChat(`{"model":"m","store":false,"stream":true,"input":"` + input + `"}`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range ids {
+			out, err := c.Answer(nil, []byte(answer))
+			if i == 0 {
+				out, err = convertEvents(c, []byte(wire))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, rest, _ := strings.Cut(string(out), `"id":"msg_`)
+			ids[i], _, _ = strings.Cut(rest, `"`)
+		}
+		return ids
+	}
+	first, second := ids("one"), ids("two")
+	if first != ids("one") {
+		t.Error("the same request has other ids")
+	}
+	for i := range first {
+		if first[i] == "" || first[i] == second[i] {
+			t.Errorf("%q and %q", first[i], second[i])
+		}
 	}
 }

@@ -10,6 +10,11 @@ import (
 // replacement stands for half of a character, inside a JSON string.
 const replacement = `\ufffd`
 
+// quoted is a string of its inside.
+func quoted(inside []byte) []byte {
+	return append(append([]byte{'"'}, inside...), '"')
+}
+
 // half keeps the first half of a character that was written as a pair of escapes of
 // which the second has not come yet. Strict readers, Codex CLI among them, refuse an
 // event that holds but one.
@@ -78,6 +83,17 @@ func isHigh(escape []byte) bool {
 
 func isLow(escape []byte) bool {
 	return escape[1] == 'u' && escape[2]|0x20 == 'd' && escape[3]|0x20 >= 'c' && escape[3]|0x20 <= 'f'
+}
+
+// splitsPair tells whether a character lies across two insides of strings: its first
+// half is the end of one, the second begins the other.
+func splitsPair(text, next []byte) bool {
+	end := len(text) - len(`\ud83d`)
+	if end < 0 || text[end] != '\\' || !isHigh(text[end:]) || len(next) < len(`\ude00`) || next[0] != '\\' || !isLow(next) {
+		return false
+	}
+	before := bytes.TrimRight(text[:end], `\`)
+	return (end-len(before))%2 == 0 // else the backslash is itself escaped
 }
 
 // unwrapper takes a custom tool's input out of the arguments of the function that

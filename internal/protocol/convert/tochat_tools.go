@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"bytes"
 	"fmt"
 	"hash/fnv"
 	"strconv"
@@ -28,8 +29,9 @@ type toolName struct {
 // offer is one tool of the request.
 type offer struct {
 	tool     toolName
-	raw      []byte
-	about    string // what the namespace is for, told by its first tool
+	object   object
+	about    []byte // what the namespace is for, told by its first tool: the inside of a string
+	wire     string // what it is called in Chat
 	excluded bool   // tool_choice leaves it out
 }
 
@@ -39,89 +41,112 @@ const maxToolName = 64
 // readTools reads all the tools that the request offers, wherever, and then gives
 // them their names.
 func (w *chatWriter) readTools() error {
-	if err := w.addTools("tools", w.tools, toolName{}, ""); err != nil {
+	if err := w.addTools("tools", w.tools, toolName{}, nil); err != nil {
 		return err
 	}
 	if err := w.readItems(); err != nil {
 		return err
 	}
+	w.client.names = make(map[string]toolName, len(w.offers))
 	// Those that keep their names come first, so that none of them has to give way.
-	for i := range w.offers {
-		if w.offers[i].tool.namespace == "" {
-			w.wire(w.offers[i].tool)
+	for _, namespaced := range [...]bool{false, true} {
+		for i := range w.offers {
+			if o := &w.offers[i]; (o.tool.namespace != "") == namespaced {
+				o.wire = w.newName(o.tool)
+			}
 		}
-	}
-	for i := range w.offers {
-		w.wire(w.offers[i].tool)
 	}
 	return nil
 }
 
 // addTools takes in a list of tools, those of a namespace or of the request.
-func (w *chatWriter) addTools(field string, raw []byte, in toolName, about string) error {
+func (w *chatWriter) addTools(field string, raw []byte, in toolName, about []byte) error {
 	if len(raw) != 0 && !rawjson.IsArray(raw) {
 		return realm.Invalid(field, "The field `"+field+"` must be an array of tools.")
 	}
-	i := 0
-	for _, tool := range rawjson.Elements(raw) {
-		if err := w.addTool(field+"["+strconv.Itoa(i)+"]", tool, in, about); err != nil {
+	for i, tool := range w.objects(raw) {
+		if err := w.addTool(place{list: field, i: i}, tool, in, about); err != nil {
 			return err
 		}
-		about = ""
-		i++
+		about = nil
 	}
 	return nil
 }
 
-func (w *chatWriter) addTool(field string, raw []byte, in toolName, about string) error {
-	get := reader(raw)
-	kind, _ := rawjson.String(get("type"))
-	in.name, _ = rawjson.String(get("name"))
-	switch {
-	case kind == "function":
-		in.kind = toolFunction
-	case kind == "custom":
-		in.kind = toolCustom
-		if format := get("format"); !textFormat(format) {
-			return notInChat(field + ".format.type")
+func (w *chatWriter) addTool(p place, tool object, in toolName, about []byte) error {
+	if !tool.is() {
+		return wrongType(p.field(""), anObject)
+	}
+	for _, f := range functionTypes {
+		if raw := tool.get(f.key); raw != nil && !f.is(raw) {
+			return wrongType(p.field("."+f.key), f.jsonType)
 		}
-	case kind == "namespace" && in.namespace == "" && in.name != "":
-		about, _ := rawjson.String(get("description"))
-		return w.addTools(field+".tools", get("tools"), toolName{namespace: in.name}, about)
-	case kind == "tool_search":
-		if !rawjson.Equal(get("execution"), "client") {
+	}
+	kind := plain(tool.get("type"))
+	in.name, _ = rawjson.String(tool.get("name"))
+	switch {
+	case string(kind) == "function":
+		in.kind = toolFunction
+	case string(kind) == "custom":
+		in.kind = toolCustom
+		if err := w.checkFormat(p, tool.get("format")); err != nil {
+			return err
+		}
+	case string(kind) == "namespace" && in.namespace == "" && in.name != "":
+		return w.addTools(p.field(".tools"), tool.get("tools"), toolName{namespace: in.name}, inside(tool.get("description")))
+	case string(kind) == "tool_search":
+		if !rawjson.Equal(tool.get("execution"), "client") {
 			return nil // every tool is offered at once: there is none to be found
 		}
-		in.kind, in.name = toolSearch, kind
-	case strings.HasPrefix(kind, "web_search") && get("external_web_access") != nil:
+		in.kind, in.name = toolSearch, "tool_search"
+	case bytes.HasPrefix(kind, webSearch) && tool.get("external_web_access") != nil:
 		return nil // Codex CLI's standing offer, which a model may always decline
 	default:
-		return notInChat(field + ".type")
+		return notInChat(p.field(".type"))
 	}
 	if in.name == "" {
-		return realm.Invalid(field+".name", "The field `"+field+".name` must be the tool's name.")
+		return realm.Invalid(p.field(".name"), "The field `"+p.field(".name")+"` must be the tool's name.")
 	}
 	if i, ok := w.offered[in]; ok {
-		w.offers[i].raw = raw // offered anew
+		w.offers[i].object = tool // offered anew
 		return nil
 	}
 	w.offered[in] = len(w.offers)
-	w.offers = append(w.offers, offer{tool: in, raw: raw, about: about})
+	w.offers = append(w.offers, offer{tool: in, object: tool, about: about})
 	return nil
 }
 
-// textFormat tells whether a custom tool's input is what a string can hold.
-func textFormat(format []byte) bool {
-	kind := at(format, "type")
-	return format == nil || rawjson.Equal(kind, "text") || rawjson.Equal(kind, "grammar")
+var webSearch = []byte("web_search")
+
+// checkFormat refuses a custom tool whose input is not what a string can hold.
+func (w *chatWriter) checkFormat(p place, raw []byte) error {
+	format := w.object(raw)
+	kind := plain(format.get("type"))
+	if raw != nil && string(kind) != "text" && string(kind) != "grammar" {
+		return notInChat(p.field(".format.type"))
+	}
+	return nil
 }
 
-// wire is what a tool is called in Chat: its own name where that is allowed and free,
-// else one that is made of it, always the same for the same tools.
+// wire is what a tool is called in Chat, be it offered or only called in the past.
 func (w *chatWriter) wire(tool toolName) string {
-	if name, ok := w.wires[tool]; ok {
-		return name
+	if i, ok := w.offered[tool]; ok {
+		return w.offers[i].wire
 	}
+	name, ok := w.past[tool]
+	if !ok {
+		if w.past == nil {
+			w.past = map[toolName]string{}
+		}
+		name = w.newName(tool)
+		w.past[tool] = name
+	}
+	return name
+}
+
+// newName gives a tool its name: its own where that is allowed and free, else one that
+// is made of it, always the same for the same tools.
+func (w *chatWriter) newName(tool toolName) string {
 	full := tool.name
 	if tool.namespace != "" {
 		full = strings.TrimSuffix(tool.namespace, "__") + "__" + tool.name
@@ -141,7 +166,7 @@ func (w *chatWriter) wire(tool toolName) string {
 		_, _ = fmt.Fprintf(h, "%d %q %q %d", tool.kind, tool.namespace, tool.name, i)
 		name = name[:min(len(name), maxToolName-9)] + fmt.Sprintf("_%08x", h.Sum32())
 	}
-	w.client.names[name], w.wires[tool] = tool, name
+	w.client.names[name] = tool
 	return name
 }
 
@@ -151,110 +176,148 @@ func (w *chatWriter) finishTools() error {
 	if err != nil {
 		return err
 	}
-	var tools []byte
+	left := len(w.offers)
 	for i := range w.offers {
-		if !w.offers[i].excluded {
-			tools = append(w.appendTool(tools, &w.offers[i]), ',')
+		if w.offers[i].excluded {
+			left--
 		}
 	}
-	if len(tools) == 0 {
+	if left == 0 {
 		if rawjson.Equal(choice, "required") {
 			return realm.Invalid("tool_choice", "The field `tool_choice` requires a call, but no tool is left that the model's upstream can offer.")
 		}
 		return nil
 	}
-	w.put("tools", list(tools))
+	w.out = append(w.out, `,"tools":[`...)
+	for i := range w.offers {
+		if !w.offers[i].excluded {
+			w.out = append(w.offers[i].appendFunction(w.out), ',')
+		}
+	}
+	w.out[len(w.out)-1] = ']' // was the last comma
 	w.put("tool_choice", choice)
 	w.put("parallel_tool_calls", w.parallel)
 	return nil
 }
 
-// appendTool appends a tool as a function.
-func (w *chatWriter) appendTool(dst []byte, o *offer) []byte {
-	get := reader(o.raw)
-	about, _ := rawjson.String(get("description"))
-	parameters := get("parameters")
-	if parameters == nil {
-		parameters = []byte(noParameters)
+// appendFunction appends a tool as a function. Strict is written only where the client
+// asks for it. A Responses request without it means: as strict as the schema allows,
+// which OpenAI finds out and then mends the schema accordingly. Chat has no word for
+// that, but refuses a schema that is not made for strict mode.
+func (o *offer) appendFunction(dst []byte) []byte {
+	dst = append(rawjson.AppendString(append(dst, `{"type":"function","function":{"name":`...), o.wire), `,"description":"`...)
+	text := len(dst)
+	if dst = o.appendAbout(dst); len(dst) > text {
+		dst = append(dst, '"')
+	} else {
+		dst = dst[:text-len(`,"description":"`)]
 	}
-	if o.tool.kind == toolCustom {
-		about = strings.TrimPrefix(about+"\n\n"+customAbout(get("format")), "\n\n")
-		parameters = []byte(customParameters)
+	parameters := o.object.get("parameters")
+	switch {
+	case o.tool.kind == toolCustom:
+		dst = append(dst, `,"parameters":`+customParameters...)
+	case parameters == nil:
+		dst = append(dst, `,"parameters":`+noParameters...)
+	default:
+		dst = appendField(dst, "parameters", parameters)
 	}
-	if o.about != "" {
-		about = strings.TrimSuffix("About "+o.tool.namespace+": "+o.about+"\n\n"+about, "\n\n")
+	if o.tool.kind == toolFunction && string(o.object.get("strict")) == "true" {
+		dst = append(dst, `,"strict":true`...)
 	}
-	function := appendField(nil, "name", rawjson.AppendString(nil, w.wire(o.tool)))
-	if about != "" {
-		function = appendField(function, "description", rawjson.AppendString(nil, about))
+	return append(dst, '}', '}')
+}
+
+// appendAbout appends what the model is told of a tool, the inside of a string: what
+// its namespace is for, its own description as it is written, how a custom tool's input
+// is written.
+func (o *offer) appendAbout(dst []byte) []byte {
+	empty := len(dst)
+	if len(o.about) != 0 {
+		dst = appendEscaped(append(dst, "About "...), o.tool.namespace)
+		dst = append(append(dst, ": "...), o.about...)
 	}
-	function = appendField(function, "parameters", parameters)
-	if strict := get("strict"); rawjson.Equal(get("type"), "function") && string(strict) == "true" {
-		function = appendField(function, "strict", strict) // Chat's own default is false
+	if about := inside(o.object.get("description")); len(about) != 0 {
+		if len(dst) > empty {
+			dst = append(dst, paragraph...)
+		}
+		dst = append(dst, about...)
 	}
-	return append(appendField(append(dst, `{"type":"function"`...), "function", fields(function)), '}')
+	if o.tool.kind != toolCustom {
+		return dst
+	}
+	if len(dst) > empty {
+		dst = append(dst, paragraph...)
+	}
+	dst = append(dst, customAbout...)
+	format := reader(o.object.get("format"))
+	if grammar := inside(format("definition")); len(grammar) != 0 {
+		dst = append(append(dst, " It must match this grammar ("...), inside(format("syntax"))...)
+		dst = append(append(dst, `):`+paragraph...), grammar...)
+	}
+	return dst
 }
 
 // customParameters is the schema of a custom tool: one string that holds its input.
 const customParameters = `{"type":"object","properties":{"input":{"type":"string","description":"The input of the tool, as plain text."}},"required":["input"],"additionalProperties":false}`
 
 // customAbout tells the model how to write a custom tool's input.
-func customAbout(format []byte) string {
-	const plain = "Give the whole input as the string `input`. It is plain text: nothing in it is to be wrapped in JSON but the string itself."
-	definition, _ := rawjson.String(at(format, "definition"))
-	syntax, _ := rawjson.String(at(format, "syntax"))
-	if definition == "" {
-		return plain
-	}
-	return plain + " It must match this grammar (" + syntax + "):\n\n" + definition
-}
+const customAbout = "Give the whole input as the string `input`. It is plain text: nothing in it is to be wrapped in JSON but the string itself."
 
 // readChoice reads tool_choice. A list of allowed tools becomes the list of those
 // that are offered: hardly an upstream knows the other form.
 func (w *chatWriter) readChoice() ([]byte, error) {
-	if len(w.choice) == 0 || rawjson.IsString(w.choice) {
+	switch {
+	case len(w.choice) == 0, rawjson.IsString(w.choice):
 		return w.choice, nil
+	case !rawjson.IsObject(w.choice):
+		return nil, realm.Invalid("tool_choice", "The field `tool_choice` must be a string or an object.")
 	}
-	if !rawjson.Equal(at(w.choice, "type"), "allowed_tools") {
-		tool, err := w.chosen("tool_choice", w.choice)
+	choice := w.object(w.choice)
+	if !rawjson.Equal(choice.get("type"), "allowed_tools") {
+		tool, err := w.chosen("tool_choice", choice)
 		if err != nil {
 			return nil, err
 		}
 		name := rawjson.AppendString(nil, w.wire(tool))
 		return fields(appendField([]byte(`,"type":"function"`), "function", fields(appendField(nil, "name", name)))), nil
 	}
+	mode := choice.get("mode")
+	if !aString.is(mode) {
+		return nil, wrongType("tool_choice.mode", aString)
+	}
+	return mode, w.allow(choice.get("tools"))
+}
+
+// allow leaves out all tools but those of a list.
+func (w *chatWriter) allow(tools []byte) error {
+	if !rawjson.IsArray(tools) {
+		return realm.Invalid("tool_choice.tools", "The field `tool_choice.tools` must be an array of tools.")
+	}
 	for i := range w.offers {
 		w.offers[i].excluded = true
 	}
-	i := 0
-	for _, raw := range rawjson.Elements(at(w.choice, "tools")) {
-		field := "tool_choice.tools[" + strconv.Itoa(i) + "]"
-		i++
-		if kind, _ := rawjson.String(at(raw, "type")); strings.HasPrefix(kind, "web_search") {
+	for i, allowed := range w.objects(tools) {
+		if bytes.HasPrefix(plain(allowed.get("type")), webSearch) {
 			continue // was let go as a tool
 		}
-		tool, err := w.chosen(field, raw)
+		tool, err := w.chosen("tool_choice.tools["+strconv.Itoa(i)+"]", allowed)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		w.offers[w.offered[tool]].excluded = false
 	}
-	return at(w.choice, "mode"), nil
+	return nil
 }
 
 // chosen is the tool that an object names, which must be offered.
-func (w *chatWriter) chosen(field string, raw []byte) (toolName, error) {
-	get := reader(raw)
-	var tool toolName
-	tool.name, _ = rawjson.String(get("name"))
-	tool.namespace, _ = rawjson.String(get("namespace"))
-	kind, _ := rawjson.String(get("type"))
-	switch kind {
+func (w *chatWriter) chosen(field string, choice object) (toolName, error) {
+	tool := named(toolFunction, choice)
+	switch kind := plain(choice.get("type")); string(kind) {
 	case "function":
 	case "custom":
 		tool.kind = toolCustom
 	case "tool_search":
-		tool.kind, tool.name = toolSearch, kind
+		tool.kind, tool.name = toolSearch, "tool_search"
 	default:
 		return tool, notInChat(field + ".type")
 	}

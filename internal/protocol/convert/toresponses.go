@@ -15,12 +15,13 @@ import (
 //	top_logprobs without logprobs; response_format, tool_choice, tools, roles and
 //	parts of messages of a type that Chat does not have; a message's audio;
 //	fields of Responses' own that we write ourselves, or that name state upstream
-//	(responsesOnly)
+//	(responsesOnly); values of a wrong type that no upstream would see, or would call
+//	by another name (chatTypes)
 //
 // Dropped, because it is advice: seed (a best effort even on Chat), prediction (it
 // makes an answer faster, not another), a message's name, what a client sends back of
-// an answer beside its text, refusal and calls (annotations, reasoning_content),
-// stream_options but include_usage and include_obfuscation, and what is null.
+// an answer beside its text, refusal and calls (annotations, images,
+// reasoning_content), stream_options but include_usage and include_obfuscation, and what is null.
 //
 // Everything else is carried under the same name: temperature, metadata, user, and
 // what neither dialect knows, which is the upstream's to understand or refuse.
@@ -31,6 +32,11 @@ type chatClient struct {
 	logprobs bool
 	// legacy: the client offered functions, not tools, and knows function_call alone.
 	legacy bool
+
+	// What the client calls the fields of the body: each item of the input, each tool,
+	// and the others.
+	items, tools []string
+	names        []renamed
 }
 
 // responsesOnly are the fields of a Responses request that a Chat request must not
@@ -74,6 +80,7 @@ type responsesWriter struct {
 	out    []byte
 
 	input        []byte // items, each followed by a comma
+	markAt       int    // where a breakpoint can be put into them; 0: nowhere
 	messages     bool
 	calls        map[string]bool // ids of the calls so far; true: of a custom tool
 	functionCall string          // the id made for the last call of the deprecated kind
@@ -101,6 +108,9 @@ func (w *responsesWriter) put(key string, raw []byte) {
 
 // field takes in one top-level field that is not null.
 func (w *responsesWriter) field(key string, raw []byte) error {
+	if t, ok := chatTypes[key]; ok && !t.is(raw) {
+		return wrongType(key, t)
+	}
 	switch key {
 	case "messages":
 		return w.readMessages(raw)
@@ -113,7 +123,7 @@ func (w *responsesWriter) field(key string, raw []byte) error {
 	case "function_call":
 		return w.readFunctionChoice(raw)
 	case "web_search_options":
-		w.webSearch(raw)
+		return w.webSearch(raw)
 	case "response_format":
 		return w.readFormat(raw)
 	case "verbosity":
@@ -131,7 +141,9 @@ func (w *responsesWriter) field(key string, raw []byte) error {
 	case "top_logprobs":
 		w.topLogprobs = raw
 	case "stream_options":
-		w.obfuscation = at(raw, "include_obfuscation")
+		get := reader(raw)
+		w.obfuscation = get("include_obfuscation")
+		return mustHave(key, get, streamTypes)
 	case "seed", "prediction": // advice
 	default:
 		return w.sameOrNone(key, raw)

@@ -26,6 +26,10 @@ func (c *chatClient) Answer(dst, answer []byte) ([]byte, error) {
 	for _, item := range rawjson.Elements(get("output")) {
 		m.addItem(item, c)
 	}
+	reason := c.finishReason(&response, "", m.calls != 0)
+	if err := m.lacks(reason); err != nil {
+		return dst, err
+	}
 	dst = append(dst, `{"id":`...)
 	dst = appendChatID(dst, get("id"), answer)
 	dst = append(dst, `,"object":"chat.completion","created":`...)
@@ -36,7 +40,7 @@ func (c *chatClient) Answer(dst, answer []byte) ([]byte, error) {
 	dst = append(dst, `,"logprobs":`...)
 	dst = appendLogprobs(dst, m.logprobs)
 	dst = append(dst, `,"finish_reason":"`...)
-	dst = append(dst, c.finishReason(&response, "", m.calls != 0)...)
+	dst = append(dst, reason...)
 	dst = append(dst, `"}]`...)
 	if usage := chatUsage(get("usage")); usage != nil {
 		dst = appendField(dst, "usage", usage)
@@ -99,10 +103,26 @@ type chatMessage struct {
 	hasContent, hasRefusal      bool
 
 	annotations, details, toolCalls []byte // elements, each followed by a comma
-	logprobs                        []byte // likewise
+	logprobs, images                []byte // likewise
 	function                        []byte // function_call, for who knows no tools
 	calls                           int
-	letters                         int // in content
+	letters                         int                   // in content
+	nameless                        bool                  // a call has no name
+	unmade                          *openai.UpstreamError // why there is no image of a call that was to make one
+}
+
+// lacks is the error of an answer that must not look like a whole one: a call in it
+// cannot be made, or an image is all that it was to have.
+func (m *chatMessage) lacks(reason string) error {
+	cut := reason == "length" || reason == "content_filter"
+	empty := !m.hasContent && !m.hasRefusal && m.calls == 0 && len(m.images)+len(m.reasoning)+len(m.details) == 0
+	switch {
+	case m.nameless && !cut:
+		return errNamelessCall
+	case m.unmade != nil && empty:
+		return m.unmade
+	}
+	return nil
 }
 
 func (m *chatMessage) addItem(item []byte, c *chatClient) {
@@ -123,6 +143,11 @@ func (m *chatMessage) addItem(item []byte, c *chatClient) {
 		m.details = appendEncrypted(m.details, get)
 	case itemCall:
 		m.addCall(get, custom, c)
+	case itemImage:
+		m.images = appendImage(m.images, get)
+		if m.unmade == nil {
+			m.unmade = unmadeImage(get)
+		}
 	}
 }
 
@@ -148,6 +173,10 @@ func (m *chatMessage) addPart(get func(string) []byte, c *chatClient) {
 }
 
 func (m *chatMessage) addCall(get func(string) []byte, custom bool, c *chatClient) {
+	if len(inside(get("name"))) == 0 {
+		m.nameless = true
+		return
+	}
 	n := m.calls
 	m.calls++
 	input := appendString(nil, callInput(get, custom))
@@ -159,7 +188,7 @@ func (m *chatMessage) addCall(get func(string) []byte, custom bool, c *chatClien
 		m.function = append(appendField(m.function, "arguments", input), '}')
 		return
 	}
-	m.toolCalls = appendCallID(append(m.toolCalls, `{"id":`...), get, n)
+	m.toolCalls = appendCallID(append(m.toolCalls, `{"id":`...), inside(get("call_id")), inside(get("id")), n)
 	if custom {
 		m.toolCalls = appendString(append(m.toolCalls, `,"type":"custom","custom":{"name":`...), get("name"))
 		m.toolCalls = appendField(m.toolCalls, "input", input)
@@ -197,6 +226,9 @@ func (m *chatMessage) append(dst []byte) []byte {
 	if len(m.details) != 0 {
 		dst = appendField(dst, "reasoning_details", list(m.details))
 	}
+	if len(m.images) != 0 {
+		dst = appendField(dst, "images", list(m.images))
+	}
 	if len(m.toolCalls) != 0 {
 		dst = appendField(dst, "tool_calls", list(m.toolCalls))
 	}
@@ -221,12 +253,13 @@ func appendString(dst, raw []byte) []byte {
 
 // appendCallID appends the id by which the client answers a call: the call_id, or
 // what else tells it from others.
-func appendCallID(dst []byte, get func(string) []byte, n int) []byte {
-	for _, key := range [...]string{"call_id", "id"} {
-		if id := get(key); len(inside(id)) != 0 {
-			return append(dst, id...)
-		}
+func appendCallID(dst, callID, id []byte, n int) []byte {
+	if len(callID) == 0 {
+		callID = id
 	}
-	dst = strconv.AppendInt(append(dst, `"call_index_`...), int64(n), 10)
-	return append(dst, '"')
+	dst = append(dst, '"')
+	if len(callID) == 0 {
+		dst = strconv.AppendInt(append(dst, "call_index_"...), int64(n), 10)
+	}
+	return append(append(dst, callID...), '"')
 }

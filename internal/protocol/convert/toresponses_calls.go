@@ -31,7 +31,8 @@ func (w *responsesWriter) addCall(field string, call []byte) error {
 	}
 	item := appendField([]byte(`{"type":"custom_tool_call"`), "call_id", id)
 	item = appendField(appendField(item, "name", name), "input", input)
-	w.input = append(append(w.input, item...), '}', ',')
+	w.input = append(w.input, item...)
+	w.endItem(field)
 	return nil
 }
 
@@ -48,7 +49,8 @@ func (w *responsesWriter) addFunctionCall(field string, id, function []byte) err
 	}
 	item := appendField([]byte(`{"type":"function_call"`), "call_id", id)
 	item = appendField(appendField(item, "name", name), "arguments", arguments)
-	w.input = append(append(w.input, item...), '}', ',')
+	w.input = append(w.input, item...)
+	w.endItem(field)
 	return nil
 }
 
@@ -77,7 +79,7 @@ func (w *responsesWriter) readFunctionOutput(field string, get func(string) []by
 }
 
 // addOutput adds the output of a call. Text stays a string, which every upstream
-// takes; parts beyond one text become parts.
+// takes; parts beyond one plain text become parts.
 func (w *responsesWriter) addOutput(field, kind string, id, content []byte) error {
 	output := content
 	switch {
@@ -98,19 +100,25 @@ func (w *responsesWriter) addOutput(field, kind string, id, content []byte) erro
 	}
 	item := appendField([]byte(`{"type":"`+kind+`"`), "call_id", id)
 	item = appendField(item, "output", output)
-	w.input = append(append(w.input, item...), '}', ',')
+	w.input = append(w.input, item...)
+	w.endItem(field)
+	if rawjson.IsArray(output) {
+		w.noteBreakpoint(content)
+	}
 	return nil
 }
 
-// onlyPart is the text of a content that has no other part; an empty one of none.
+// onlyPart is the text of a content that has no other part, and of which nothing else
+// is said; an empty one of none.
 func onlyPart(content []byte) (text []byte, ok bool) {
 	text = []byte(`""`)
 	n := 0
 	for _, part := range rawjson.Elements(content) {
-		if n++; n > 1 || !rawjson.Equal(at(part, "type"), "text") || !rawjson.IsString(at(part, "text")) {
+		get := reader(part)
+		text = get("text")
+		if n++; n > 1 || !rawjson.Equal(get("type"), "text") || !rawjson.IsString(text) || get(breakpoint) != nil {
 			return nil, false
 		}
-		text = at(part, "text")
 	}
 	return text, true
 }

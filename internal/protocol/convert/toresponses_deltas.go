@@ -1,9 +1,7 @@
 package convert
 
 import (
-	"bytes"
 	"math/bits"
-	"strconv"
 
 	"realms/internal/protocol/rawjson"
 )
@@ -16,7 +14,7 @@ func (s *chatStream) text(dst []byte, event *rawjson.Doc, key, field string) []b
 	if len(text) == 0 {
 		return dst
 	}
-	it := s.of(itemMessage, event)
+	it := s.item(itemMessage, partMark(event))
 	bit := partBit(event)
 	if it == nil || key != "delta" && it.parts&bit != 0 {
 		return dst
@@ -62,7 +60,7 @@ func (s *chatStream) part(dst []byte, event *rawjson.Doc) []byte {
 	if !ok || len(what.text) == 0 {
 		return dst
 	}
-	it := s.of(itemMessage, event)
+	it := s.item(itemMessage, partMark(event))
 	if bit := partBit(event); it != nil && it.parts&bit == 0 {
 		return s.say(dst, it, bit, what)
 	}
@@ -140,7 +138,7 @@ func (s *chatStream) sendRaw(dst []byte, key string, raw []byte) []byte {
 
 func (s *chatStream) annotation(dst []byte, event *rawjson.Doc) []byte {
 	raw, _ := event.Get("annotation")
-	it := s.of(itemMessage, event)
+	it := s.item(itemMessage, partMark(event))
 	if it == nil {
 		return dst
 	}
@@ -164,7 +162,7 @@ func (s *chatStream) reasoning(dst []byte, event *rawjson.Doc, key string, kind 
 	if len(text) == 0 {
 		return dst
 	}
-	it := s.of(itemReasoning, event)
+	it := s.item(itemReasoning, partMark(event))
 	if it == nil || it.reasoning != 0 && it.reasoning != kind {
 		return dst
 	}
@@ -208,88 +206,6 @@ func (s *chatStream) completeReasoning(dst []byte, it *streamItem, get func(stri
 	if detail := appendEncrypted(nil, get); len(detail) != 0 && !it.detailed {
 		it.detailed = true
 		dst = s.sendRaw(dst, "reasoning_details", list(detail))
-	}
-	return dst
-}
-
-// announce tells the client of a call. It must know the name and the id by then.
-func (s *chatStream) announce(dst []byte, it *streamItem, get func(string) []byte, custom bool) []byte {
-	it.call, it.custom = s.calls, custom
-	s.calls++
-	it.callID = bytes.Clone(inside(get("call_id")))
-	it.input = bytes.Clone(callInput(get, custom))
-	switch {
-	case s.c.legacy && it.call > 0:
-		return dst // function_call has room for one
-	case s.c.legacy:
-		dst = append(s.open(dst), `"function_call":{"name":`...)
-		dst = append(appendString(dst, get("name")), `,"arguments":""}`...)
-		return s.close(dst)
-	}
-	dst = append(s.open(dst), `"tool_calls":[{"index":`...)
-	dst = strconv.AppendInt(dst, int64(it.call), 10)
-	dst = appendCallID(append(dst, `,"id":`...), get, it.call)
-	if custom {
-		dst = appendString(append(dst, `,"type":"custom","custom":{"name":`...), get("name"))
-		dst = append(dst, `,"input":""}}]`...)
-	} else {
-		dst = appendString(append(dst, `,"type":"function","function":{"name":`...), get("name"))
-		dst = append(dst, `,"arguments":""}}]`...)
-	}
-	return s.close(dst)
-}
-
-// arguments sends a piece of a call's arguments or input. A call that was not
-// announced gets all of it with its done event.
-func (s *chatStream) arguments(dst []byte, event *rawjson.Doc, key string) []byte {
-	raw, _ := event.Get(key)
-	text := inside(raw)
-	id, _ := event.Get("item_id")
-	it := s.find(itemCall, outputIndex(event), inside(id))
-	if it == nil || it.call < 0 || len(text) == 0 || key != "delta" && it.inputSent {
-		return dst
-	}
-	return s.sendInput(dst, it, text)
-}
-
-func (s *chatStream) sendInput(dst []byte, it *streamItem, text []byte) []byte {
-	it.inputSent = true
-	switch {
-	case s.c.legacy && it.call > 0:
-		return dst
-	case s.c.legacy:
-		dst = append(s.open(dst), `"function_call":{"arguments":"`...)
-		return s.close(append(append(dst, text...), `"}`...))
-	}
-	dst = append(s.open(dst), `"tool_calls":[{"index":`...)
-	dst = strconv.AppendInt(dst, int64(it.call), 10)
-	if it.custom {
-		dst = append(dst, `,"custom":{"input":"`...)
-	} else {
-		dst = append(dst, `,"function":{"arguments":"`...)
-	}
-	s.textAt = len(dst)
-	return s.close(append(append(dst, text...), `"}}]`...))
-}
-
-func (s *chatStream) completeCall(dst []byte, it *streamItem, get func(string) []byte, custom bool) []byte {
-	if it.call < 0 {
-		dst = s.announce(dst, it, get, custom)
-	}
-	if text := inside(callInput(get, custom)); len(text) != 0 && !it.inputSent {
-		dst = s.sendInput(dst, it, text)
-	}
-	return dst
-}
-
-// flush sends the arguments of calls that were announced with them and had nothing
-// more.
-func (s *chatStream) flush(dst []byte) []byte {
-	for i := range s.items {
-		it := &s.items[i]
-		if text := inside(it.input); it.call >= 0 && !it.inputSent && len(text) != 0 {
-			dst = s.sendInput(dst, it, text)
-		}
 	}
 	return dst
 }

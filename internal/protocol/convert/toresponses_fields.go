@@ -47,6 +47,7 @@ func (w *responsesWriter) finishTools() {
 	}
 	w.client.legacy = w.client.legacy && !w.modern
 	if w.client.legacy && !w.parallel { // function_call has room for one
+		w.rename("parallel_tool_calls", "functions")
 		w.put("parallel_tool_calls", []byte("false"))
 	}
 }
@@ -55,6 +56,10 @@ func (w *responsesWriter) finishText() {
 	if len(w.format) == 0 && len(w.verbosity) == 0 {
 		return
 	}
+	if len(w.verbosity) != 0 {
+		w.rename("text.verbosity", "verbosity")
+	}
+	w.rename("text", "response_format")
 	w.put("text", fields(appendField(appendField(nil, "format", w.format), "verbosity", w.verbosity)))
 }
 
@@ -62,11 +67,15 @@ func (w *responsesWriter) finishText() {
 // what several clients send: it reaches the upstream, and keeps its own effort.
 func (w *responsesWriter) finishReasoning() {
 	reasoning := w.reasoning
-	switch {
-	case len(w.effort) == 0 || at(reasoning, "effort") != nil:
+	switch own := at(reasoning, "effort"); {
+	case own != nil:
+		w.effort = own
+	case len(w.effort) == 0:
 	case len(reasoning) == 0:
+		w.rename("reasoning", "reasoning_effort")
 		reasoning = fields(appendField(nil, "effort", w.effort))
-	case rawjson.IsObject(reasoning):
+	default:
+		w.rename("reasoning.effort", "reasoning_effort")
 		if doc, err := rawjson.Scan(reasoning, nil); err == nil {
 			edits := rawjson.Edits{Doc: &doc}
 			_ = edits.Set("effort", w.effort)
@@ -84,12 +93,11 @@ func (w *responsesWriter) finishOutput() {
 		w.put("max_output_tokens", raw)
 	}
 	var include []byte
-	// Encrypted reasoning is how a model goes on thinking where nothing is kept. It is
-	// asked for where a model is sure to reason: others refuse the wish.
-	if w.encrypted || len(w.effort) != 0 && !rawjson.Equal(w.effort, "none") {
+	if w.encrypted || w.reasons() {
 		include = append(append(include, encryptedReasoning...), ',')
 	}
 	if w.client.logprobs {
+		w.rename("include", "logprobs")
 		include = append(append(include, outputLogprobs...), ',')
 		if len(w.topLogprobs) != 0 {
 			w.put("top_logprobs", w.topLogprobs)
@@ -103,12 +111,26 @@ func (w *responsesWriter) finishOutput() {
 	}
 }
 
+// reasons tells whether a model is sure to reason. Encrypted reasoning is how it goes
+// on thinking where nothing is kept, and is asked for only then: other models refuse
+// the wish. A bound of reasoning, and that it is enabled, are OpenRouter's ways to ask
+// for it without an effort.
+func (w *responsesWriter) reasons() bool {
+	if len(w.effort) != 0 {
+		return !rawjson.Equal(w.effort, "none")
+	}
+	get := reader(w.reasoning)
+	enabled, _ := rawjson.Bool(get("enabled"))
+	return enabled || get("max_tokens") != nil
+}
+
 // tokens is the bound of the answer's length. max_tokens is the older name.
 func (w *responsesWriter) tokens() []byte {
-	raw := w.maxAnswer
+	raw, name := w.maxAnswer, "max_completion_tokens"
 	if len(raw) == 0 {
-		raw = w.maxTokens
+		raw, name = w.maxTokens, "max_tokens"
 	}
+	w.rename("max_output_tokens", name)
 	if n, ok := rawjson.Int(raw); ok && n > 0 && n < leastTokens {
 		return strconv.AppendInt(nil, leastTokens, 10)
 	}
@@ -119,12 +141,15 @@ func (w *responsesWriter) readFormat(raw []byte) error {
 	kind := at(raw, "type")
 	switch {
 	case rawjson.Equal(kind, "text"), rawjson.Equal(kind, "json_object"):
+		w.renameAll("text.format", "response_format")
 		w.format = fields(appendField(nil, "type", kind))
 	case rawjson.Equal(kind, "json_schema"):
 		inner := at(raw, "json_schema")
 		if !rawjson.IsObject(inner) {
 			return realm.Invalid("response_format.json_schema", "The field `response_format.json_schema` must be an object with a name and a schema.")
 		}
+		w.renameAll("text.format.type", "response_format.type")
+		w.renameAll("text.format", "response_format.json_schema")
 		w.format = fields(copyFields(appendField(nil, "type", kind), inner, "name", "description", "schema", "strict"))
 	default:
 		return realm.Invalid("response_format.type", "The field `response_format.type` must be text, json_object or json_schema: the model's upstream knows no others.")
@@ -133,13 +158,24 @@ func (w *responsesWriter) readFormat(raw []byte) error {
 }
 
 // webSearch makes the tool that searches the web of the options that ask for it.
-func (w *responsesWriter) webSearch(raw []byte) {
+func (w *responsesWriter) webSearch(raw []byte) error {
+	if err := mustHave("web_search_options", reader(raw), searchTypes); err != nil {
+		return err
+	}
 	tool := copyFields([]byte(`{"type":"web_search"`), raw, "search_context_size")
 	if location := at(raw, "user_location", "approximate"); rawjson.IsObject(location) {
 		place := copyFields([]byte(`{"type":"approximate"`), location, "city", "country", "region", "timezone")
 		tool = appendField(tool, "user_location", append(place, '}'))
 	}
+	w.addTool("web_search_options", tool)
+	return nil
+}
+
+// addTool adds a tool, but for its closing brace, and remembers which of the client's
+// fields it was.
+func (w *responsesWriter) addTool(field string, tool []byte) {
 	w.tools = append(append(w.tools, tool...), '}', ',')
+	w.client.tools = append(w.client.tools, field)
 }
 
 // copyFields appends fields of an object as they are written, those that are there.

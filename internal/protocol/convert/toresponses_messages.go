@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"slices"
 	"strconv"
 
 	"realms/internal/protocol/rawjson"
@@ -36,7 +37,8 @@ func (w *responsesWriter) readMessage(field string, raw []byte) error {
 		if err != nil {
 			return err
 		}
-		w.addMessage(role, parts)
+		w.addMessage(field, role, parts)
+		w.noteBreakpoint(get("content"))
 		return nil
 	case "assistant":
 		return w.readAssistant(field, get)
@@ -49,10 +51,52 @@ func (w *responsesWriter) readMessage(field string, raw []byte) error {
 	}
 }
 
-func (w *responsesWriter) addMessage(role string, parts []byte) {
+func (w *responsesWriter) addMessage(field, role string, parts []byte) {
 	w.input = append(w.input, `{"type":"message","role":"`+role+`","content":[`...)
 	w.input = append(w.input, parts[:len(parts)-1]...) // each part has a comma behind it
-	w.input = append(w.input, `]},`...)
+	w.input = append(w.input, ']')
+	w.endItem(field)
+}
+
+// endItem closes an item, and remembers which of the client's fields it was.
+func (w *responsesWriter) endItem(field string) {
+	w.input = append(w.input, '}', ',')
+	w.client.items = append(w.client.items, field)
+}
+
+// breakpoint marks the end of a part as one of a prefix that is worth keeping. In
+// Responses what a client says may be marked, what a model has said may not: OpenAI
+// refuses it.
+const breakpoint = "prompt_cache_breakpoint"
+
+// partEnd is what stands behind the last part of an item: the ends of the part, of the
+// list, and of the item.
+const partEnd = "}]},"
+
+// noteBreakpoint remembers where a breakpoint can be put: behind the content that was
+// written last, unless it has one.
+func (w *responsesWriter) noteBreakpoint(content []byte) {
+	var last []byte
+	for _, part := range rawjson.Elements(content) {
+		last = part
+	}
+	w.markAt = 0
+	if at(last, breakpoint) == nil {
+		w.markAt = len(w.input) - len(partEnd)
+	}
+}
+
+// moveBreakpoint puts the breakpoint of an answer's part where the nearest can be that
+// is ahead of it: of the prefix that the client wants kept, it keeps the most.
+func (w *responsesWriter) moveBreakpoint(content []byte) {
+	for _, part := range rawjson.Elements(content) {
+		raw := at(part, breakpoint)
+		if raw == nil || w.markAt == 0 {
+			continue
+		}
+		w.input = slices.Insert(w.input, w.markAt, appendField(nil, breakpoint, raw)...)
+		w.markAt = 0
+	}
 }
 
 // inputParts converts the content of what is no answer: a string, or parts.
@@ -111,15 +155,18 @@ func inputPart(field string, part []byte) ([]byte, error) {
 	if !rawjson.IsString(need) {
 		return nil, realm.Invalid(field+"."+name, "The field `"+field+"."+name+"` must be a string.")
 	}
-	return appendField(dst, "prompt_cache_breakpoint", get("prompt_cache_breakpoint")), nil
+	return appendField(dst, breakpoint, get(breakpoint)), nil
 }
 
 // readAssistant converts an earlier answer: its reasoning, its text, its calls.
 func (w *responsesWriter) readAssistant(field string, get func(string) []byte) error {
+	if err := mustHave(field, get, answerTypes); err != nil {
+		return err
+	}
 	if get("audio") != nil {
 		return realm.Invalid(field+".audio", "The field `"+field+".audio` cannot be carried: the model's upstream keeps no spoken answers. Send the text instead.")
 	}
-	w.addReasoning(get("reasoning_details"))
+	w.addReasoning(field, get("reasoning_details"))
 	parts, err := outputParts(field+".content", get("content"))
 	if err != nil {
 		return err
@@ -132,7 +179,8 @@ func (w *responsesWriter) readAssistant(field string, get func(string) []byte) e
 		parts = nil // "" beside calls says nothing
 	}
 	if len(parts) != 0 {
-		w.addMessage("assistant", parts)
+		w.moveBreakpoint(get("content"))
+		w.addMessage(field, "assistant", parts)
 	}
 	i := 0
 	for _, call := range rawjson.Elements(calls) {
@@ -183,7 +231,7 @@ func outputParts(field string, content []byte) ([]byte, error) {
 
 // addReasoning sends encrypted reasoning back that an answer of ours brought: one
 // item each. Other details are what the client was shown, which no upstream takes.
-func (w *responsesWriter) addReasoning(details []byte) {
+func (w *responsesWriter) addReasoning(field string, details []byte) {
 	for _, detail := range rawjson.Elements(details) {
 		get := reader(detail)
 		data := get("data")
@@ -193,6 +241,7 @@ func (w *responsesWriter) addReasoning(details []byte) {
 		w.encrypted = true
 		item := appendField([]byte(`{"type":"reasoning"`), "id", get("id"))
 		item = appendField(append(item, `,"summary":[]`...), "encrypted_content", data)
-		w.input = append(append(w.input, item...), '}', ',')
+		w.input = append(w.input, item...)
+		w.endItem(field)
 	}
 }

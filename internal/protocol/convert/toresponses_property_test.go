@@ -28,7 +28,7 @@ var anyText = rapid.OneOf(
 )
 
 func drawStreamedItem(t *rapid.T, n int) streamedItem {
-	it := streamedItem{kind: rapid.SampledFrom([]string{"message", "message", "function_call", "custom_tool_call", "reasoning", "web_search_call"}).Draw(t, "kind")}
+	it := streamedItem{kind: rapid.SampledFrom([]string{"message", "message", "function_call", "custom_tool_call", "reasoning", "web_search_call", "image_generation_call"}).Draw(t, "kind")}
 	switch it.kind {
 	case "message":
 		it.parts = rapid.SliceOfN(anyText, 1, 3).Draw(t, "parts")
@@ -38,6 +38,8 @@ func drawStreamedItem(t *rapid.T, n int) streamedItem {
 		it.parts = rapid.SliceOfN(anyText, 0, 3).Draw(t, "parts")
 		it.refusal = rapid.Bool().Draw(t, "text") // its own text rather than a summary
 		it.encrypted = rapid.SampledFrom([]string{"", "opaque"}).Draw(t, "encrypted")
+	case "image_generation_call":
+		it.input = rapid.StringMatching(`[A-Za-z0-9+/]{4,8}`).Draw(t, "image")
 	default:
 		it.callID = fmt.Sprintf("call_%d", n)
 		it.name, it.input = "weather", rapid.OneOf(rapid.Just(""), anyText).Draw(t, "input")
@@ -99,6 +101,8 @@ func (it *streamedItem) object(id string, begun bool) string {
 		return head + `,"call_id":` + quote(it.callID) + `,"name":` + quote(it.name) + `,"input":` + quote(input) + `}`
 	case "function_call":
 		return head + `,"call_id":` + quote(it.callID) + `,"name":` + quote(it.name) + `,"arguments":` + quote(input) + `}`
+	case "image_generation_call":
+		return head + `,"status":"completed","result":` + quote(input) + `}`
 	default:
 		return head + `,"status":"completed"}`
 	}
@@ -109,6 +113,7 @@ type habits struct {
 	added, deltas, textDone, partDone, itemDone, output bool
 	ids, indices                                        bool
 	changing                                            bool // ids are others in each event
+	late                                                bool // ids come with the ends alone
 	gap                                                 int
 }
 
@@ -116,12 +121,12 @@ func drawHabits(t *rapid.T) habits {
 	on := func(name string) bool { return rapid.IntRange(0, 3).Draw(t, name) > 0 }
 	h := habits{
 		added: on("added"), deltas: on("deltas"), textDone: on("text done"), partDone: on("part done"), itemDone: on("item done"), output: on("output"),
-		ids: on("ids"), indices: on("indices"), changing: rapid.IntRange(0, 4).Draw(t, "changing") == 0, gap: rapid.IntRange(1, 3).Draw(t, "gap"),
+		ids: on("ids"), indices: on("indices"), late: rapid.IntRange(0, 4).Draw(t, "late") == 0, changing: rapid.IntRange(0, 4).Draw(t, "changing") == 0, gap: rapid.IntRange(1, 3).Draw(t, "gap"),
 	}
 	if !h.itemDone { // somewhere must be what no other event has
 		h.output = true
 	}
-	if !h.ids && !h.indices {
+	if (!h.ids || h.late) && !h.indices {
 		h.added = true // else nothing tells two messages apart
 	}
 	if h.changing {
@@ -135,8 +140,10 @@ func (h *habits) stream(t *rapid.T, items []streamedItem, last string) string {
 	s := []string{`{"type":"response.created","response":{"id":"resp_1","model":"gpt-x","created_at":5}}`}
 	for n := range items {
 		it := &items[n]
-		id := func() string {
+		id := func(end bool) string {
 			switch {
+			case h.late && !end:
+				return ""
 			case h.changing:
 				return fmt.Sprintf("id_%d_%d", n, len(s))
 			case h.ids:
@@ -146,7 +153,7 @@ func (h *habits) stream(t *rapid.T, items []streamedItem, last string) string {
 		}
 		event := func(kind, rest string, inner bool) {
 			e := `{"type":"` + kind + `"`
-			if id := id(); inner && id != "" {
+			if id := id(false); inner && id != "" {
 				e += `,"item_id":` + quote(id)
 			}
 			if h.indices {
@@ -155,11 +162,11 @@ func (h *habits) stream(t *rapid.T, items []streamedItem, last string) string {
 			s = append(s, e+rest+"}")
 		}
 		if h.added {
-			event("response.output_item.added", `,"item":`+it.object(id(), true), false)
+			event("response.output_item.added", `,"item":`+it.object(id(false), true), false)
 		}
 		it.pieces(t, h, event)
 		if h.itemDone {
-			event("response.output_item.done", `,"item":`+it.object(id(), false), false)
+			event("response.output_item.done", `,"item":`+it.object(id(true), false), false)
 		}
 	}
 	return strings.Join(append(s, last), "\n")

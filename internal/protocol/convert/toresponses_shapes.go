@@ -33,22 +33,14 @@ func appendChatID(dst, id, otherwise []byte) []byte {
 // appendCreated appends seconds as the whole number that chat has; some upstreams
 // write a fraction.
 func appendCreated(dst, created []byte) []byte {
-	if n, ok := rawjson.Int(created); ok {
-		return strconv.AppendInt(dst, n, 10)
-	}
-	f, err := strconv.ParseFloat(string(created), 64)
-	if err != nil || f < 0 || f > 1<<53 {
-		f = 0
-	}
-	return strconv.AppendInt(dst, int64(f), 10)
+	n, _ := count(created)
+	return strconv.AppendInt(dst, n, 10)
 }
 
 // chatUsage is a usage in the words of chat; nil if there is none. Details keep
-// whatever they count.
+// whatever they count. A count that is missing follows from the two others; where it
+// does not, nothing is told: clients would read none.
 func chatUsage(raw []byte) []byte {
-	if !rawjson.IsObject(raw) || rawjson.IsEmpty(raw) {
-		return nil
-	}
 	get := reader(raw)
 	first := func(keys ...string) []byte {
 		for _, key := range keys {
@@ -58,24 +50,46 @@ func chatUsage(raw []byte) []byte {
 		}
 		return nil
 	}
-	input := first("input_tokens", "prompt_tokens")
-	output := first("output_tokens", "completion_tokens")
-	total := first("total_tokens")
-	if n, ok := rawjson.Int(input); ok && total == nil {
-		if k, ok := rawjson.Int(output); ok {
-			total = strconv.AppendInt(nil, n+k, 10)
+	input, hasInput := count(first("input_tokens", "prompt_tokens"))
+	output, hasOutput := count(first("output_tokens", "completion_tokens"))
+	total, hasTotal := count(get("total_tokens"))
+	switch {
+	case hasInput && hasOutput:
+		if !hasTotal {
+			total = input + output
 		}
-	}
-	var usage []byte
-	usage = appendField(usage, "prompt_tokens", input)
-	usage = appendField(usage, "completion_tokens", output)
-	usage = appendField(usage, "total_tokens", total)
-	usage = appendField(usage, "prompt_tokens_details", first("input_tokens_details", "prompt_tokens_details"))
-	usage = appendField(usage, "completion_tokens_details", first("output_tokens_details", "completion_tokens_details"))
-	if len(usage) == 0 {
+	case hasTotal && hasInput && total >= input:
+		output = total - input
+	case hasTotal && hasOutput && total >= output:
+		input = total - output
+	default:
 		return nil
 	}
-	return fields(usage)
+	usage := strconv.AppendInt([]byte(`{"prompt_tokens":`), input, 10)
+	usage = strconv.AppendInt(append(usage, `,"completion_tokens":`...), output, 10)
+	usage = strconv.AppendInt(append(usage, `,"total_tokens":`...), total, 10)
+	for _, part := range [...][2]string{{"prompt_tokens_details", "input_tokens_details"}, {"completion_tokens_details", "output_tokens_details"}} {
+		if details := first(part[1], part[0]); rawjson.IsObject(details) {
+			usage = appendField(usage, part[0], details)
+		}
+	}
+	return append(usage, '}')
+}
+
+// maxCount bounds what is believed of a count: the greatest whole number that every
+// reader of JSON has.
+const maxCount = 1 << 53
+
+// count is a number of tokens; some upstreams write a fraction.
+func count(raw []byte) (int64, bool) {
+	if n, ok := rawjson.Int(raw); ok {
+		return n, n >= 0 && n <= maxCount
+	}
+	f, err := strconv.ParseFloat(string(raw), 64)
+	if err != nil || f < 0 || f > maxCount {
+		return 0, false
+	}
+	return int64(f), true
 }
 
 // appendAnnotation appends where a text was taken from, with a comma behind it. Chat

@@ -20,7 +20,13 @@ type chatStream struct {
 	ended bool
 	spoke bool // there was more than the role
 	items []streamItem
-	calls int // announced to the client
+	calls int  // announced to the client
+	held  int  // bytes that are kept of items
+	full  bool // there was an item too many
+	// foreign: a tool was at work that chat has no place for.
+	foreign bool
+	// unmade tells why there is no image of a call that was to make one.
+	unmade *openai.UpstreamError
 	// reasoned: reasoning went out, so that another part of it begins a paragraph.
 	reasoned bool
 	letters  int // of the content so far
@@ -78,6 +84,12 @@ func (s *chatStream) Event(dst, kind, data []byte) ([]byte, error) {
 		return dst, nil
 	}
 	dst, err = s.convert(dst, kind, &event)
+	switch {
+	case s.held > maxHeld:
+		return dst, errTooMuchHeld
+	case s.full:
+		return dst, errTooManyItems
+	}
 	s.spoke = s.spoke || len(dst) > from
 	if s.textAt >= 0 && bytes.HasSuffix(inside(typ), []byte(".delta")) {
 		s.castMold(&event, dst, from)
@@ -117,12 +129,14 @@ func (s *chatStream) convert(dst, kind []byte, event *rawjson.Doc) ([]byte, erro
 		return s.reasoning(dst, event, "delta", reasoningSummary), nil
 	case "response.reasoning_summary_text.done":
 		return s.reasoning(dst, event, "text", reasoningSummary), nil
-	case "response.function_call_arguments.delta", "response.custom_tool_call_input.delta":
-		return s.arguments(dst, event, "delta"), nil
+	case "response.function_call_arguments.delta":
+		return s.arguments(dst, event, "delta", false)
 	case "response.function_call_arguments.done":
-		return s.arguments(dst, event, "arguments"), nil
+		return s.arguments(dst, event, "arguments", false)
+	case "response.custom_tool_call_input.delta":
+		return s.arguments(dst, event, "delta", true)
 	case "response.custom_tool_call_input.done":
-		return s.arguments(dst, event, "input"), nil
+		return s.arguments(dst, event, "input", true)
 	case "response.output_item.added":
 		return s.added(dst, event)
 	case "response.output_item.done":
@@ -189,22 +203,36 @@ func (s *chatStream) finish(dst, kind []byte, event *rawjson.Doc) ([]byte, error
 	if err := notAnswered(&response, string(kind)); err != nil {
 		return dst, err
 	}
+	from := len(dst)
 	output, _ := response.Get("output")
-	for _, item := range rawjson.Elements(output) {
-		next, err := s.last(dst, item)
-		if err != nil {
-			return dst, err
-		}
-		dst = next
+	dst, err := s.last(dst, output)
+	if err != nil {
+		return dst, err
 	}
 	dst = s.flush(dst)
+	reason := s.c.finishReason(&response, string(kind), s.calls != 0)
+	cut := reason == "length" || reason == "content_filter"
+	if err := s.lacks(cut, len(dst) > from); err != nil {
+		return dst, err
+	}
 	tier, _ := response.Get("service_tier")
 	if !rawjson.IsString(tier) {
 		tier = nil
 	}
 	usage, _ := response.Get("usage")
-	reason := s.c.finishReason(&response, string(kind), s.calls != 0)
 	return s.end(dst, reason, tier, chatUsage(usage)), nil
+}
+
+// lacks is the error of a stream that must not end like a whole one: a call in it
+// cannot be made, unless it was cut there, or an image is all that it was to have.
+func (s *chatStream) lacks(cut, speaks bool) error {
+	switch {
+	case !cut && s.nameless():
+		return errNamelessCall
+	case s.unmade != nil && !s.spoke && !speaks:
+		return s.unmade
+	}
+	return nil
 }
 
 // end sends the last chunks.
@@ -234,7 +262,11 @@ func (s *chatStream) End(dst []byte) ([]byte, error) {
 	if s.head == nil {
 		return dst, errors.New("the stream ended without an event")
 	}
+	from := len(dst)
 	dst = s.flush(dst)
+	if err := s.lacks(false, len(dst) > from); err != nil {
+		return dst, err
+	}
 	reason := s.c.finishReason(&rawjson.Doc{}, "", s.calls != 0)
 	return s.end(dst, reason, nil, nil), nil
 }

@@ -7,11 +7,12 @@ import (
 
 // told is what a client has in the end, streamed or not.
 type told struct {
-	ID, Model, Finish           string
-	Content, Refusal, Reasoning string
-	Details, Annotations, Usage any
-	Calls                       []toldCall
-	Logprobs                    any
+	ID, Model, Finish            string
+	Content, Refusal, Reasoning  string
+	Details, Annotations, Images any
+	Usage                        any
+	Calls                        []toldCall
+	Logprobs                     any
 }
 
 type toldCall struct{ ID, Type, Name, Input string }
@@ -31,7 +32,7 @@ type chatShapeMessage struct {
 	Role, Content, Refusal string
 	ReasoningContent       string `json:"reasoning_content"`
 	ReasoningDetails       []any  `json:"reasoning_details"`
-	Annotations            []any
+	Annotations, Images    []any
 	FunctionCall           *struct{ Name, Arguments string } `json:"function_call"`
 	ToolCalls              []struct {
 		Index            int
@@ -108,6 +109,7 @@ func (w *told) add(t failer, m *chatShapeMessage, delta bool) {
 	w.Reasoning += m.ReasoningContent
 	w.Details = join(w.Details, m.ReasoningDetails)
 	w.Annotations = join(w.Annotations, m.Annotations)
+	w.Images = join(w.Images, m.Images)
 	if m.FunctionCall != nil {
 		if len(w.Calls) == 0 {
 			w.Calls = []toldCall{{Type: "function_call"}}

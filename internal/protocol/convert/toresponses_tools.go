@@ -11,9 +11,6 @@ import (
 const noParameters = `{"type":"object","properties":{}}`
 
 func (w *responsesWriter) readTools(raw []byte) error {
-	if !rawjson.IsArray(raw) {
-		return realm.Invalid("tools", "The field `tools` must be an array.")
-	}
 	i := 0
 	for _, tool := range rawjson.Elements(raw) {
 		field := "tools[" + strconv.Itoa(i) + "]"
@@ -38,9 +35,6 @@ func (w *responsesWriter) readTools(raw []byte) error {
 
 // readFunctions takes in the deprecated form of tools.
 func (w *responsesWriter) readFunctions(raw []byte) error {
-	if !rawjson.IsArray(raw) {
-		return realm.Invalid("functions", "The field `functions` must be an array.")
-	}
 	i := 0
 	for _, function := range rawjson.Elements(raw) {
 		if err := w.addFunction("functions["+strconv.Itoa(i)+"]", function); err != nil {
@@ -58,16 +52,19 @@ func (w *responsesWriter) addFunction(field string, function []byte) error {
 	if !rawjson.IsString(at(function, "name")) {
 		return realm.Invalid(field+".name", "The field `"+field+".name` must be the function's name.")
 	}
+	get := reader(function)
+	if err := mustHave(field, get, functionTypes); err != nil {
+		return err
+	}
 	tool := copyFields([]byte(`{"type":"function"`), function, "name", "description")
-	parameters, strict := at(function, "parameters"), at(function, "strict")
+	parameters, strict := get("parameters"), get("strict")
 	if parameters == nil {
 		parameters = []byte(noParameters)
 	}
 	if strict == nil {
 		strict = []byte("false")
 	}
-	tool = appendField(appendField(tool, "parameters", parameters), "strict", strict)
-	w.tools = append(append(w.tools, tool...), '}', ',')
+	w.addTool(field, appendField(appendField(tool, "parameters", parameters), "strict", strict))
 	return nil
 }
 
@@ -88,7 +85,7 @@ func (w *responsesWriter) addCustom(field string, custom []byte) error {
 	default:
 		return realm.Invalid(field+".format.type", "The field `"+field+".format.type` must be text or grammar.")
 	}
-	w.tools = append(append(w.tools, tool...), '}', ',')
+	w.addTool(field, tool)
 	return nil
 }
 
@@ -103,6 +100,9 @@ func (w *responsesWriter) readChoice(raw []byte) error {
 		return err
 	}
 	allowed := at(raw, "allowed_tools")
+	if !rawjson.IsArray(at(allowed, "tools")) {
+		return realm.Invalid("tool_choice.allowed_tools.tools", "The field `tool_choice.allowed_tools.tools` must be an array.")
+	}
 	var tools []byte
 	i := 0
 	for _, tool := range rawjson.Elements(at(allowed, "tools")) {
@@ -134,6 +134,7 @@ func namedTool(field string, raw []byte) ([]byte, error) {
 
 // readFunctionChoice takes in the deprecated form of tool_choice.
 func (w *responsesWriter) readFunctionChoice(raw []byte) error {
+	w.rename("tool_choice", "function_call")
 	if rawjson.IsString(raw) {
 		w.choice = raw
 		return nil

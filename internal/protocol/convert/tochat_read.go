@@ -1,0 +1,137 @@
+package convert
+
+import (
+	"bytes"
+	"iter"
+	"strconv"
+
+	"realms/internal/protocol/rawjson"
+)
+
+// object is a value of the request whose fields have been found, if it is an object.
+type object struct {
+	raw    []byte
+	fields []rawjson.Field // of raw
+}
+
+// is tells whether the value is an object at all.
+func (o object) is() bool { return rawjson.IsObject(o.raw) }
+
+// get is the raw value of a field; nil if it is not there, or null.
+func (o object) get(key string) []byte {
+	for i := len(o.fields) - 1; i >= 0; i-- { // of a key that is there twice the last counts
+		f := &o.fields[i]
+		if string(f.Key) != key {
+			continue
+		}
+		if value := o.raw[f.ValStart:f.ValEnd]; !rawjson.IsNull(value) {
+			return value
+		}
+		return nil
+	}
+	return nil
+}
+
+// objects yields the elements of a raw array; nothing if raw is no array. The pass that
+// finds where an element ends is the one that finds its fields: schemas and long texts
+// take most of the time that a conversion takes, each time that they are looked at.
+func (w *chatWriter) objects(raw []byte) iter.Seq2[int, object] {
+	return func(yield func(int, object) bool) {
+		if !rawjson.IsArray(raw) {
+			return
+		}
+		rest := unspaced(raw[1:])
+		for i := 0; rest[0] != ']'; i++ {
+			o := w.object(rest)
+			if !yield(i, o) {
+				return
+			}
+			if rest = unspaced(rest[len(o.raw):]); rest[0] == ',' {
+				rest = unspaced(rest[1:])
+			}
+		}
+	}
+}
+
+// spareFields is how many fields are made room for at once.
+const spareFields = 128
+
+// object reads the value that text begins with, whatever follows it. One with more
+// fields than are ever needed has none.
+func (w *chatWriter) object(text []byte) object {
+	if !rawjson.IsObject(text) {
+		return object{raw: rawjson.Prefix(text)}
+	}
+	if cap(w.spare) < usualFields {
+		w.spare = make([]rawjson.Field, 0, spareFields)
+	}
+	found := rawjson.Head(text, w.spare).Fields
+	if len(found) <= cap(w.spare) {
+		w.spare = w.spare[len(found):len(found)]
+	}
+	end := 1
+	if len(found) != 0 {
+		end = found[len(found)-1].ValEnd
+	}
+	rest := unspaced(text[end:])
+	if rest[0] != '}' { // there are more fields than Head looks at
+		return object{raw: rawjson.Prefix(text)}
+	}
+	return object{raw: text[:len(text)-len(rest)+1], fields: found[:len(found):len(found)]}
+}
+
+// unspaced is text without the white space that it begins with.
+func unspaced(text []byte) []byte {
+	for len(text) != 0 && text[0] <= ' ' {
+		text = text[1:]
+	}
+	return text
+}
+
+// plain is the text of a raw string, which is not copied unless it has escapes; nil if
+// raw is no string.
+func plain(raw []byte) []byte {
+	text := inside(raw)
+	if bytes.IndexByte(text, '\\') < 0 {
+		return text
+	}
+	unescaped, _ := rawjson.String(raw)
+	return []byte(unescaped)
+}
+
+// appendEscaped appends text as the inside of a string.
+func appendEscaped(dst []byte, text string) []byte {
+	begun := len(dst)
+	dst = rawjson.AppendString(dst, text)
+	return append(dst[:begun], dst[begun+1:len(dst)-1]...)
+}
+
+// place is where in the request something stands. It is put in words only where that is
+// refused: hardly ever.
+type place struct {
+	list  string // of the request's
+	i     int
+	inner string // a list in that element, with its dot; none if it is empty
+	j     int
+}
+
+// in is a list inside.
+func (p place) in(key string) place {
+	p.inner = key
+	return p
+}
+
+// at is an element of that list.
+func (p place) at(j int) place {
+	p.j = j
+	return p
+}
+
+// field names a field there, given with its dot; the place itself if it is empty.
+func (p place) field(key string) string {
+	name := p.list + "[" + strconv.Itoa(p.i) + "]"
+	if p.inner != "" {
+		name += p.inner + "[" + strconv.Itoa(p.j) + "]"
+	}
+	return name + key
+}
