@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"realms/internal/protocol/convert"
 	"realms/internal/realm"
 	"realms/internal/scheduler"
 	"realms/internal/upstream"
@@ -183,9 +184,12 @@ func (x *exchange) stop(ctx context.Context, f *upstream.Failure) {
 		x.gone(ctx)
 		return
 	}
-	body, header := f.Body, f.Header
-	if x.channel.Type == realm.CodexOAuth || !hasErrorObject(body) { // that backend has three shapes
-		body, header = errorObject(&f.Error), http.Header{"Content-Type": {"application/json"}}
+	body, header, said := f.Body, f.Header, f.Error
+	if x.form.conv != nil {
+		said = convert.ClientError(x.form.conv, said)
+	}
+	if x.channel.Type == realm.CodexOAuth || said != f.Error || !hasErrorObject(body) { // that backend has three shapes
+		body, header = errorObject(&said), http.Header{"Content-Type": {"application/json"}}
 	}
 	status := cmp.Or(f.Status, f.Outcome.Status)
 	x.rec.Status, x.rec.Error = status, x.lastTry().Error

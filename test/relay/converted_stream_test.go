@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -408,6 +409,38 @@ func TestRefusedFieldsOfTheConversion(t *testing.T) {
 		a := s.ask(t, chatWhole.with(`"reasoning_effort":"low"`))
 		if a.StatusCode != http.StatusOK || s.asked() != "a1 a1" {
 			t.Errorf("%s: %d %s, asked %q", field, a.StatusCode, a.body, s.asked())
+		}
+	}
+}
+
+// What an upstream says of a field names it as the client knows it. What says of none
+// goes on byte for byte.
+func TestRefusalsNameTheClientsField(t *testing.T) {
+	t.Parallel()
+	w := newConvertedWorld(t, nil)
+	for _, tt := range []struct {
+		form               form
+		param, said, field string
+		words              string
+	}{
+		{chatWhole.with(`"max_tokens":99`), "max_output_tokens", "'max_output_tokens' is too large.", "max_tokens", "'max_tokens' is too large."},
+		{respWhole.with(`"max_output_tokens":99`), "max_completion_tokens", "'max_completion_tokens' is too large.", "max_output_tokens", "'max_output_tokens' is too large."},
+		{respWhole, "user", "Nobody is called so.", "user", "Nobody is called so."},
+	} {
+		body := testkit.ErrorBody("invalid_request_error", "invalid_value", tt.param, tt.said)
+		s := w.scene(t, failing(testkit.Status(http.StatusBadRequest, body)))
+		a := s.ask(t, tt.form)
+		var got struct {
+			Error struct{ Message, Type, Param, Code string }
+		}
+		if err := json.Unmarshal([]byte(a.body), &got); err != nil || a.StatusCode != http.StatusBadRequest {
+			t.Fatalf("%s: %d %s", tt.param, a.StatusCode, a.body)
+		}
+		if e := got.Error; e.Param != tt.field || e.Message != tt.words || e.Type != "invalid_request_error" || e.Code != "invalid_value" {
+			t.Errorf("%s: %s", tt.param, a.body)
+		}
+		if tt.field == tt.param && a.body != body {
+			t.Errorf("%s: the client got %s", tt.param, a.body)
 		}
 	}
 }

@@ -110,14 +110,7 @@ func (s *StreamState) Inspect(ev sse.Event) (Verdict, error) {
 		return Verdict{Class: ClassComment}, nil
 	}
 	if bytes.Equal(data, done) {
-		if s.kind == StreamResponses {
-			return Verdict{Class: ClassComment}, nil // tolerated, never the end
-		}
-		s.ended = true
-		if s.broken != nil {
-			return Verdict{Class: ClassHeld, Failed: s.broken}, nil
-		}
-		return Verdict{Class: ClassTerminal}, nil
+		return s.doneVerdict(), nil
 	}
 	if n, sequence := s.mold.fits(data); n > 0 && string(ev.Type) != "error" {
 		s.sequence = max(s.sequence, sequence)
@@ -194,6 +187,18 @@ func (s *StreamState) Empty() bool {
 	default:
 		return false
 	}
+}
+
+// doneVerdict judges the [DONE] of a chat stream.
+func (s *StreamState) doneVerdict() Verdict {
+	if s.kind == StreamResponses {
+		return Verdict{Class: ClassComment} // tolerated, never the end
+	}
+	s.ended = true
+	if s.broken != nil {
+		return Verdict{Class: ClassHeld, Failed: s.broken}
+	}
+	return Verdict{Class: ClassTerminal}
 }
 
 // FinishedAllChoices tells that every choice had its finish_reason.
