@@ -71,7 +71,7 @@ func (x *exchange) relayStream(ctx context.Context, ex *upstream.Exchange, res *
 	}
 	s.state.Reset(x.form.op.Stream, choices)
 	if x.form.conv != nil {
-		s.conv = x.form.conv.Stream()
+		s.conv = x.form.conv.Stream(x.g.o.Limits.EventBytes)
 		s.echo = echoes * len(x.req.Doc.Body)
 	}
 	if ex.Attempt.Channel.Type == realm.CodexOAuth && x.form.conv == nil && !upstream.IsCodexClient(x.call.Header) {

@@ -21,8 +21,10 @@ type Conversion interface {
 	// Answer appends to dst the client's form of a whole answer. An error means that
 	// the answer is none of the upstream's dialect.
 	Answer(dst, answer []byte) ([]byte, error)
-	// Stream begins the conversion of a stream of events.
-	Stream() Stream
+	// Stream begins the conversion of a stream of events that may have so many bytes
+	// of output: what does not go out at once, or is told once more at the end, is
+	// kept, and one that brings more is a failure.
+	Stream(most int) Stream
 }
 
 // Stream converts one stream. It is used by one goroutine.

@@ -54,7 +54,7 @@ func BenchmarkToChatStream(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					state.Reset(openai.StreamChat, 1)
-					s := c.Stream()
+					s := c.Stream(mostKept)
 					out = out[:0]
 					for _, chunk := range chunks {
 						if _, err := state.Inspect(sse.Event{Data: chunk}); err != nil {
@@ -81,7 +81,7 @@ func TestToChatPieceAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, call := range []string{"", "run"} {
-		s := c.Stream()
+		s := c.Stream(mostKept)
 		chunks := fiftyChunks(call)
 		out := make([]byte, 0, 1<<20)
 		for _, chunk := range chunks[:45] {
@@ -188,7 +188,7 @@ func BenchmarkToChatRequest(b *testing.B) {
 			}
 			var state openai.StreamState
 			state.Reset(openai.StreamChat, 1)
-			s := c.Stream()
+			s := c.Stream(mostKept)
 			var out []byte
 			for _, chunk := range chunks {
 				if _, err := state.Inspect(sse.Event{Data: chunk}); err != nil {

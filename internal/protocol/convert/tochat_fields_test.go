@@ -326,7 +326,7 @@ func TestToChatRepeatsLongOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := c.Stream()
+	s := c.Stream(mostKept)
 	begin, err := s.Event(nil, nil, []byte(`{"id":"chatcmpl-1","created":5,"model":"m","choices":[{"index":0,"delta":{"content":"a"}}]}`))
 	if err != nil {
 		t.Fatal(err)
@@ -372,7 +372,7 @@ func TestToChatRepeatsLongOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if begin, err = c.Stream().Event(nil, nil, []byte(`{"choices":[{"delta":{"content":"a"}}]}`)); err != nil || strings.Count(string(begin), `"instructions":"Be brief."`) != 2 {
+	if begin, err = c.Stream(mostKept).Event(nil, nil, []byte(`{"choices":[{"delta":{"content":"a"}}]}`)); err != nil || strings.Count(string(begin), `"instructions":"Be brief."`) != 2 {
 		t.Errorf("%v: %s", err, begin)
 	}
 }

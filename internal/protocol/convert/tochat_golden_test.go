@@ -118,7 +118,7 @@ func convertEvents(c Conversion, wire []byte) ([]byte, error) {
 func convertPieces(c Conversion, r io.Reader) ([]byte, error) {
 	scanner := sse.NewScanner(r, 1<<20)
 	defer scanner.Release()
-	s := c.Stream()
+	s := c.Stream(mostKept)
 	var out []byte
 	for {
 		for ev, ok := scanner.Next(); ok; ev, ok = scanner.Next() {

@@ -72,18 +72,14 @@ type outputItem struct {
 
 func (it *outputItem) isCall() bool { return it.kind >= outputFunction }
 
-// maxKept bounds what a stream keeps of its output. All of it is told once more at the
-// end, in up to four events: without a bound one upstream that never stops would take
-// all the memory there is. No model's answer comes near it.
-const maxKept = 16 << 20
-
 // partCost is what a part costs beside its text: parts without text are bounded by it.
 const partCost = 256
 
-// keep counts what is kept of the output, and ends a stream that brings too much. A
-// whole answer was bounded when it was read.
+// keep counts what is kept of the output, and ends a stream that brings too much: all of
+// it is told once more at the end, in up to four events. A whole answer was bounded when
+// it was read.
 func (s *responseStream) keep(n int) {
-	if s.kept += n; s.kept > maxKept && !s.quiet && !s.ended {
+	if s.kept += n; s.kept > s.most && !s.quiet && !s.ended {
 		s.tooLong()
 	}
 }

@@ -254,7 +254,9 @@ type watched struct {
 	t failer
 }
 
-func (w watched) Stream() Stream { return &watchedStream{Stream: w.Conversion.Stream(), t: w.t} }
+func (w watched) Stream(most int) Stream {
+	return &watchedStream{Stream: w.Conversion.Stream(most), t: w.t}
+}
 
 type watchedStream struct {
 	Stream

@@ -35,6 +35,7 @@ type responseStream struct {
 	beside *outputItem   // reasoning that comes along with the open message
 	last   *outputItem   // the call that was last spoken of
 	kept   int           // bytes of output
+	most   int           // of them
 
 	tokens []byte   // log probabilities that wait for text, a comma behind each
 	notes  [][]byte // annotations that do
@@ -54,7 +55,7 @@ type responseStream struct {
 }
 
 // Stream begins the conversion of a stream.
-func (c *responsesClient) Stream() Stream { return &responseStream{c: c} }
+func (c *responsesClient) Stream(most int) Stream { return &responseStream{c: c, most: most} }
 
 // Point is how far the response has come.
 func (s *responseStream) Point() openai.Point {

@@ -81,7 +81,7 @@ func TestToChatStreamIsBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := c.Stream()
+			s := c.Stream(mostKept)
 			for i := range 1 << 17 {
 				delta := strings.ReplaceAll(deltas[i%len(deltas)], "%d", fmt.Sprint(i))
 				before := s.Point().Sequence
@@ -125,7 +125,7 @@ func TestToChatSpokeWhenTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := c.Stream()
+	s := c.Stream(mostKept)
 	for _, step := range []struct {
 		delta string
 		spoke bool

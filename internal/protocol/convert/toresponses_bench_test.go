@@ -38,7 +38,7 @@ func streamed(tb testing.TB) Conversion {
 // TestDeltaAllocatesNothing: what a stream mostly consists of costs no memory.
 func TestDeltaAllocatesNothing(t *testing.T) {
 	for _, call := range []bool{false, true} {
-		s := streamed(t).Stream()
+		s := streamed(t).Stream(mostKept)
 		var delta []byte
 		dst := make([]byte, 0, 64<<10)
 		for _, data := range fiftyEvents(call) {
@@ -73,7 +73,7 @@ func BenchmarkToResponsesStream(b *testing.B) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for b.Loop() {
-		s := c.Stream()
+		s := c.Stream(mostKept)
 		for _, data := range events {
 			if _, err := s.Event(dst, nil, data); err != nil {
 				b.Fatal(err)

@@ -21,17 +21,17 @@ func TestCallsAreBounded(t *testing.T) {
 		"arguments of a call without a name": {
 			func(int) string {
 				return `{"type":"response.function_call_arguments.delta","item_id":"a","delta":"` + many + `"}`
-			}, maxHeld/mib + 1, errTooMuchHeld,
+			}, mostKept/mib + 1, errTooMuchHeld,
 		},
 		"arguments that may come again": {
 			func(i int) string {
 				return fmt.Sprintf(`{"type":"response.output_item.added","item":{"type":"function_call","id":"fc_%d","call_id":"call_%d","name":"f","arguments":%q}}`, i, i, many)
-			}, maxHeld/mib + 1, errTooMuchHeld,
+			}, mostKept/mib + 1, errTooMuchHeld,
 		},
 		"names": {
 			func(i int) string {
 				return fmt.Sprintf(`{"type":"response.output_item.added","item":{"type":"message","id":"%d%s"}}`, i, many)
-			}, maxHeld/mib + 1, errTooMuchHeld,
+			}, mostKept/mib + 1, errTooMuchHeld,
 		},
 		"texts, each of another message": {
 			func(i int) string {
@@ -46,7 +46,7 @@ func TestCallsAreBounded(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			s := streamed(t).Stream()
+			s := streamed(t).Stream(mostKept)
 			for i := range tt.n {
 				if _, err := s.Event(nil, nil, []byte(tt.event(i))); err != nil {
 					if !errors.Is(err, tt.want) || i < tt.n-2 {

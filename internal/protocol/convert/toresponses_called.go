@@ -9,10 +9,6 @@ import (
 	"realms/internal/protocol/rawjson"
 )
 
-// maxHeld bounds what a stream keeps of its items: what they are called, and arguments
-// of calls that cannot go out yet.
-const maxHeld = 16 << 20
-
 var (
 	errTooMuchHeld  = errors.New("the calls of the response are too large, or what its items are called")
 	errNamelessCall = errors.New("the response has a call that it never names")

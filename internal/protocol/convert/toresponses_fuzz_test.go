@@ -109,7 +109,7 @@ func FuzzResponsesAnswer(f *testing.F) {
 
 // parsed is what the events become if each is parsed, as far as they are good.
 func parsed(c Conversion, events string) string {
-	s, ok := c.Stream().(*chatStream)
+	s, ok := c.Stream(mostKept).(*chatStream)
 	if !ok {
 		return ""
 	}

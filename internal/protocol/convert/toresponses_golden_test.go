@@ -127,7 +127,7 @@ func operation(name string) *openai.Operation {
 // runStream converts a stream in which each line is an event's data; a line END
 // stands for its end without a terminal event.
 func runStream(c Conversion, events string) (string, error) {
-	s := c.Stream()
+	s := c.Stream(mostKept)
 	var out []byte
 	var err error
 	for line := range strings.Lines(events) {

@@ -22,6 +22,7 @@ type chatStream struct {
 	items []streamItem
 	calls int  // announced to the client
 	held  int  // bytes that are kept of items
+	most  int  // of them: what items are called, and arguments of calls that cannot go out yet
 	full  bool // there was an item too many
 	// foreign: a tool was at work that chat has no place for.
 	foreign bool
@@ -36,7 +37,7 @@ type chatStream struct {
 }
 
 // Stream begins a conversion.
-func (c *chatClient) Stream() Stream { return &chatStream{c: c} }
+func (c *chatClient) Stream(most int) Stream { return &chatStream{c: c, most: most} }
 
 // Point is how far the chat stream has come: its error event and its keep-alive need
 // to know nothing of it.
@@ -85,7 +86,7 @@ func (s *chatStream) Event(dst, kind, data []byte) ([]byte, error) {
 	}
 	dst, err = s.convert(dst, kind, &event)
 	switch {
-	case s.held > maxHeld:
+	case s.held > s.most:
 		return dst, errTooMuchHeld
 	case s.full:
 		return dst, errTooManyItems
