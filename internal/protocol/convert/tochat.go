@@ -183,6 +183,7 @@ func appendEcho(dst []byte, doc *rawjson.Doc, longest int) []byte {
 // once, and what is carried as it is goes from the client's body straight to where it
 // stands in the new one.
 type chatWriter struct {
+	objectReader
 	client *responsesClient
 	out    []byte // fields, a comma before each
 
@@ -204,8 +205,7 @@ type chatWriter struct {
 	outputs map[string]int // by call: the first item with an output that was not taken yet
 	shown   []byte         // parts of tool outputs that only a user's message can show
 
-	parts []piece         // of the content that is being read
-	spare []rawjson.Field // for the objects that are read next
+	parts []piece // of the content that is being read
 }
 
 func (w *chatWriter) put(key string, raw []byte) { w.out = appendField(w.out, key, raw) }

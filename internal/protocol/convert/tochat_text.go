@@ -262,3 +262,10 @@ func looseInput(arguments []byte) []byte {
 	}
 	return inside(rawjson.AppendString(nil, text))
 }
+
+// appendEscaped appends text as the inside of a string.
+func appendEscaped(dst []byte, text string) []byte {
+	begun := len(dst)
+	dst = rawjson.AppendString(dst, text)
+	return append(dst[:begun], dst[begun+1:len(dst)-1]...)
+}

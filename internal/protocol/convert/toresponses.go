@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"slices"
+
 	"realms/internal/protocol/openai"
 	"realms/internal/protocol/rawjson"
 	"realms/internal/realm"
@@ -35,7 +37,7 @@ type chatClient struct {
 
 	// What the client calls the fields of the body: each item of the input, each tool,
 	// and the others.
-	items, tools []string
+	items, tools []place
 	names        []renamed
 }
 
@@ -45,15 +47,24 @@ var responsesOnly = [...]string{
 	"input", "instructions", "previous_response_id", "conversation", "prompt", "background", "include", "text", "max_output_tokens",
 }
 
+// What room is made for: usualRest is how long a request usually is at most without its
+// items and tools, usualElement how long one of its messages or tools is.
+const (
+	usualRest    = 512
+	usualElement = 1 << 10
+)
+
+// grown is how long a list is when it is converted, more hardly ever.
+func grown(raw []byte) int { return len(raw) + len(raw)/8 + 128 }
+
 // ToResponses converts a request of Chat Completions for an upstream that speaks
 // Responses. What cannot be carried is a realm.Error of CodeInvalid that names the
 // field.
 func ToResponses(r *openai.Request) (Conversion, error) {
 	w := responsesWriter{
 		client: &chatClient{model: r.Model, usage: r.IncludeUsage},
-		out:    make([]byte, 0, len(r.Doc.Body)+len(r.Doc.Body)/4+256),
+		out:    append(make([]byte, 0, usualRest), '{'),
 	}
-	w.out = append(w.out, '{')
 	for i := range r.Doc.Fields {
 		f := &r.Doc.Fields[i]
 		raw := r.Doc.Body[f.ValStart:f.ValEnd]
@@ -75,18 +86,24 @@ func (c *chatClient) Body() []byte { return c.body }
 
 // responsesWriter writes a Responses request while the Chat request is read field
 // by field. What several fields make together is collected and written last.
+//
+// Conversations are long, and so are the tools of an agent: every object is read once,
+// and what is carried as it is goes from the client's body straight to where it stands
+// among the items or the tools.
 type responsesWriter struct {
+	objectReader
 	client *chatClient
 	out    []byte
 
 	input        []byte // items, each followed by a comma
 	markAt       int    // where a breakpoint can be put into them; 0: nowhere
 	messages     bool
-	calls        map[string]bool // ids of the calls so far; true: of a custom tool
+	customCalls  map[string]bool // the calls of custom tools so far, by their ids
 	functionCall string          // the id made for the last call of the deprecated kind
 	made         int             // how many of those there were
 
-	tools, choice         []byte
+	tools                 []byte // each followed by a comma
+	choice                []byte
 	format, verbosity     []byte
 	reasoning, effort     []byte
 	maxTokens, maxAnswer  []byte // max_tokens, max_completion_tokens
@@ -99,11 +116,21 @@ type responsesWriter struct {
 
 // put writes a field of the body.
 func (w *responsesWriter) put(key string, raw []byte) {
+	w.putName(key)
+	w.out = append(w.out, raw...)
+}
+
+// putList writes a field that is an array of elements, each of them followed by a comma.
+func (w *responsesWriter) putList(key string, elements []byte) {
+	w.putName(key)
+	w.out = appendList(w.out, elements)
+}
+
+func (w *responsesWriter) putName(key string) {
 	if len(w.out) > 1 {
 		w.out = append(w.out, ',')
 	}
 	w.out = append(rawjson.AppendString(w.out, key), ':')
-	w.out = append(w.out, raw...)
 }
 
 // field takes in one top-level field that is not null.
@@ -219,8 +246,16 @@ func onlyText(raw []byte) bool {
 
 // at is the raw value at a path of keys; nil if it is not there, or null.
 func at(raw []byte, path ...string) []byte {
+	var room []rawjson.Field
 	for _, key := range path {
-		raw = reader(raw)(key)
+		if !rawjson.IsObject(raw) {
+			return nil
+		}
+		room = slices.Grow(room, usualFields)
+		doc, _ := rawjson.Scan(raw, room) // without fields if it has too many
+		if raw, _ = doc.Get(key); rawjson.IsNull(raw) {
+			return nil
+		}
 	}
 	return raw
 }

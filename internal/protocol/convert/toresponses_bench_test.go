@@ -3,8 +3,10 @@ package convert
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"testing"
 
+	"realms/internal/protocol/openai"
 	"realms/internal/testkit"
 )
 
@@ -81,4 +83,86 @@ func BenchmarkToResponsesStream(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(len(events)), "events/op")
+}
+
+// offeringRequest asks one question: 40 tools with long descriptions and schemas, a
+// prompt of 30 KB.
+func offeringRequest() string {
+	about := strings.Repeat(`Reads what is asked for.\nPaths are \"absolute\", lines count from 1. `, 5)
+	tools := make([]string, 40)
+	for i := range tools {
+		tools[i] = fmt.Sprintf(`{"type":"function","function":{"name":"tool_%d","description":"%s","strict":false,"parameters":{"type":"object","properties":{`+
+			`"path":{"type":"string","description":"Where it is, as an absolute path."},"first":{"type":"integer","description":"The first line."},`+
+			`"kinds":{"type":"array","items":{"type":"string","enum":["file","directory","link"]}}},"required":["path"],"additionalProperties":false}}}`, i, about)
+	}
+	const words = `The quick brown fox jumps over the lazy dog; 0123456789 and so on.\n`
+	return `{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"system","content":"You are helpful."},{"role":"user","content":"` +
+		strings.Repeat(words, 30<<10/len(words)+1) + `"}],"tools":[` + strings.Join(tools, ",") + `],"temperature":0.2}`
+}
+
+// conversationRequest goes on with an agent's work: it has called a tool, or two, some
+// hundred times, and been told what came of it.
+func conversationRequest() string {
+	messages := []string{
+		`{"role":"system","content":"You are helpful."}`,
+		`{"role":"user","content":[{"type":"text","text":"Look at all files."},{"type":"text","text":"Then tell."}]}`,
+	}
+	for i := range 100 {
+		call := fmt.Sprintf(`{"id":"call_%d","type":"function","function":{"name":"tool_%d","arguments":"{\"path\":\"/src/file_%d.go\",\"first\":1}"}}`, i, i%40, i)
+		output := fmt.Sprintf(`{"role":"tool","tool_call_id":"call_%d","content":"%s"}`, i, strings.Repeat(`package main\n\tfunc main() {}\n`, 20))
+		if i%4 == 3 {
+			call += fmt.Sprintf(`,{"id":"patch_%d","type":"custom","custom":{"name":"patch","input":"*** Begin Patch\n+x\n"}}`, i)
+			output += fmt.Sprintf(`,{"role":"tool","tool_call_id":"patch_%d","content":[{"type":"text","text":"Done."}]}`, i)
+		}
+		messages = append(messages, `{"role":"assistant","content":"I look at the next one.","tool_calls":[`+call+`]}`, output)
+	}
+	return `{"model":"m","stream":true,"messages":[` + strings.Join(messages, ",") + `]}`
+}
+
+// A conversion costs few allocations, however many tools and messages there are.
+func TestToResponsesAllocatesLittle(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates too")
+	}
+	for name, body := range map[string]string{"offering": offeringRequest(), "conversation": conversationRequest()} {
+		r, err := openai.ReadJSON(operation("chat.completions"), []byte(body), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := testing.AllocsPerRun(10, func() { _, err = ToResponses(r) })
+		if err != nil || n > 60 {
+			t.Errorf("%s: %v allocations, %v", name, n, err)
+		}
+	}
+}
+
+// BenchmarkToResponsesRequest converts a request; passing is what the relay does to it
+// without a conversion, but for reading and writing: it looks at all of it and copies
+// it.
+func BenchmarkToResponsesRequest(b *testing.B) {
+	op := operation("chat.completions")
+	for _, bench := range []struct{ name, request string }{{"offering", offeringRequest()}, {"conversation", conversationRequest()}} {
+		body := []byte(bench.request)
+		for _, convert := range []bool{false, true} {
+			name := bench.name + "/passing"
+			if convert {
+				name = bench.name + "/converting"
+			}
+			b.Run(name, func(b *testing.B) {
+				b.SetBytes(int64(len(body)))
+				b.ReportAllocs()
+				for b.Loop() {
+					r, err := openai.ReadJSON(op, body, nil)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if !convert {
+						_ = append(make([]byte, 0, len(body)), body...)
+					} else if _, err := ToResponses(r); err != nil {
+						b.Fatal(err)
+					}
+				}
+			})
+		}
+	}
 }

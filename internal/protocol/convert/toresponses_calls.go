@@ -1,124 +1,124 @@
 package convert
 
-import (
-	"realms/internal/protocol/rawjson"
-	"realms/internal/realm"
-)
+import "realms/internal/protocol/rawjson"
 
 // addCall converts one of an answer's tool calls.
-func (w *responsesWriter) addCall(field string, call []byte) error {
-	id := at(call, "id")
-	text, _ := rawjson.String(id)
-	if text == "" {
-		return realm.Invalid(field+".id", "The field `"+field+".id` must be the call's id.")
+func (w *responsesWriter) addCall(p place, call object) error {
+	id := call.get("id")
+	if len(plain(id)) == 0 {
+		return p.refused(".id", "must be the call's id.")
 	}
-	kind := at(call, "type")
+	kind := call.get("type")
 	custom := rawjson.Equal(kind, "custom")
 	if kind != nil && !custom && !rawjson.Equal(kind, "function") {
-		return realm.Invalid(field+".type", "The field `"+field+".type` must be function or custom.")
+		return p.refused(".type", "must be function or custom.")
 	}
-	if w.calls == nil {
-		w.calls = make(map[string]bool)
-	}
-	w.calls[text] = custom
+	w.noteCall(plain(id), custom)
 	if !custom {
-		return w.addFunctionCall(field+".function", id, at(call, "function"))
+		return w.addFunctionCall(p.to(".function"), id, w.object(call.get("function")))
 	}
-	inner := at(call, "custom")
-	name, input := at(inner, "name"), at(inner, "input")
-	if !rawjson.IsString(name) || !rawjson.IsString(input) {
-		return realm.Invalid(field+".custom", "The field `"+field+".custom` must have the tool's name and its input, both strings.")
+	inner := w.object(call.get("custom"))
+	if !rawjson.IsString(inner.get("name")) || !rawjson.IsString(inner.get("input")) {
+		return p.refused(".custom", "must have the tool's name and its input, both strings.")
 	}
-	item := appendField([]byte(`{"type":"custom_tool_call"`), "call_id", id)
-	item = appendField(appendField(item, "name", name), "input", input)
-	w.input = append(w.input, item...)
-	w.endItem(field)
+	w.input = appendField(append(w.input, `{"type":"custom_tool_call"`...), "call_id", id)
+	w.input = inner.appendFields(w.input, "name", "input")
+	w.endItem(p)
 	return nil
 }
 
-func (w *responsesWriter) addFunctionCall(field string, id, function []byte) error {
-	name, arguments := at(function, "name"), at(function, "arguments")
-	if !rawjson.IsString(name) {
-		return realm.Invalid(field+".name", "The field `"+field+".name` must be the function's name.")
-	}
+// noteCall remembers the kind of a call for its output. Of calls with the same id the
+// last counts.
+func (w *responsesWriter) noteCall(id []byte, custom bool) {
 	switch {
-	case arguments == nil:
-		arguments = []byte(`""`)
-	case !rawjson.IsString(arguments): // some clients send the object itself
-		arguments = rawjson.AppendString(nil, string(arguments))
+	case custom == w.customCalls[string(id)]:
+	case !custom:
+		delete(w.customCalls, string(id))
+	default:
+		if w.customCalls == nil {
+			w.customCalls = make(map[string]bool)
+		}
+		w.customCalls[string(id)] = true
 	}
-	item := appendField([]byte(`{"type":"function_call"`), "call_id", id)
-	item = appendField(appendField(item, "name", name), "arguments", arguments)
-	w.input = append(w.input, item...)
-	w.endItem(field)
+}
+
+func (w *responsesWriter) addFunctionCall(p place, id []byte, function object) error {
+	if !rawjson.IsString(function.get("name")) {
+		return p.refused(".name", "must be the function's name.")
+	}
+	w.input = appendField(append(w.input, `{"type":"function_call"`...), "call_id", id)
+	w.input = append(function.appendFields(w.input, "name"), `,"arguments":`...)
+	switch arguments := function.get("arguments"); {
+	case arguments == nil:
+		w.input = append(w.input, `""`...)
+	case rawjson.IsString(arguments):
+		w.input = append(w.input, arguments...)
+	default: // some clients send the object itself
+		w.input = rawjson.AppendString(w.input, string(arguments))
+	}
+	w.endItem(p)
 	return nil
 }
 
 // readOutput converts a tool's message: the output of the call it names.
-func (w *responsesWriter) readOutput(field string, get func(string) []byte) error {
-	id := get("tool_call_id")
-	text, _ := rawjson.String(id)
-	if text == "" {
-		return realm.Invalid(field+".tool_call_id", "The field `"+field+".tool_call_id` must be the id of the call that this is the output of.")
+func (w *responsesWriter) readOutput(p place, message object) error {
+	id := message.get("tool_call_id")
+	key := plain(id)
+	if len(key) == 0 {
+		return p.refused(".tool_call_id", "must be the id of the call that this is the output of.")
 	}
 	kind := "function_call_output"
-	if w.calls[text] {
+	if w.customCalls[string(key)] {
 		kind = "custom_tool_call_output"
 	}
-	return w.addOutput(field, kind, id, get("content"))
+	return w.addOutput(p, kind, id, message.get("content"))
 }
 
 // readFunctionOutput converts the deprecated form: the output of the last call.
-func (w *responsesWriter) readFunctionOutput(field string, get func(string) []byte) error {
+func (w *responsesWriter) readFunctionOutput(p place, message object) error {
 	if w.functionCall == "" {
-		return realm.Invalid(field+".role", "The field `"+field+".role` is function, but no message before it has a function_call without its output.")
+		return p.refused(".role", "is function, but no message before it has a function_call without its output.")
 	}
 	id := rawjson.AppendString(nil, w.functionCall)
 	w.functionCall = ""
-	return w.addOutput(field, "function_call_output", id, get("content"))
+	return w.addOutput(p, "function_call_output", id, message.get("content"))
 }
 
 // addOutput adds the output of a call. Text stays a string, which every upstream
 // takes; parts beyond one plain text become parts.
-func (w *responsesWriter) addOutput(field, kind string, id, content []byte) error {
-	output := content
+func (w *responsesWriter) addOutput(p place, kind string, id, content []byte) error {
+	w.input = append(append(append(w.input, `{"type":"`...), kind...), '"')
+	w.input = append(appendField(w.input, "call_id", id), `,"output":`...)
 	switch {
-	case content == nil:
-		output = []byte(`""`)
+	case content == nil, rawjson.IsArray(content) && rawjson.IsEmpty(content):
+		w.input = append(w.input, `""`...)
+	case rawjson.IsString(content):
+		w.input = append(w.input, content...)
 	case rawjson.IsArray(content):
-		if text, ok := onlyPart(content); ok {
-			output = text
-			break
-		}
-		parts, err := inputParts(field+".content", content)
-		if err != nil {
-			return err
-		}
-		output = list(parts)
-	case !rawjson.IsString(content):
-		return realm.Invalid(field+".content", "The field `"+field+".content` must be a text or an array of parts.")
+		return w.addOutputParts(p, content)
+	default:
+		return p.refused(".content", "must be a text or an array of parts.")
 	}
-	item := appendField([]byte(`{"type":"`+kind+`"`), "call_id", id)
-	item = appendField(item, "output", output)
-	w.input = append(w.input, item...)
-	w.endItem(field)
-	if rawjson.IsArray(output) {
-		w.noteBreakpoint(content)
-	}
+	w.endItem(p)
 	return nil
 }
 
-// onlyPart is the text of a content that has no other part, and of which nothing else
-// is said; an empty one of none.
-func onlyPart(content []byte) (text []byte, ok bool) {
-	text = []byte(`""`)
-	n := 0
-	for _, part := range rawjson.Elements(content) {
-		get := reader(part)
-		text = get("text")
-		if n++; n > 1 || !rawjson.Equal(get("type"), "text") || !rawjson.IsString(text) || get(breakpoint) != nil {
-			return nil, false
-		}
+// addOutputParts adds an output of parts, and ends its item. One text of which nothing
+// else is said is no list.
+func (w *responsesWriter) addOutputParts(p place, content []byte) error {
+	begun := len(w.input)
+	w.input = append(w.input, '[')
+	n, last, err := w.addParts(p, content)
+	if err != nil {
+		return err
 	}
-	return text, true
+	if n == 1 && rawjson.Equal(last.get("type"), "text") && last.get(breakpoint) == nil {
+		w.input = append(w.input[:begun], last.get("text")...)
+		w.endItem(p)
+		return nil
+	}
+	w.closeParts()
+	w.endItem(p)
+	w.noteBreakpoint(last)
+	return nil
 }

@@ -26,7 +26,8 @@ func (w *responsesWriter) finish() error {
 	if len(w.topLogprobs) != 0 && !w.client.logprobs && !isZero(w.topLogprobs) {
 		return realm.Invalid("top_logprobs", "The field `top_logprobs` needs `logprobs` set to true.")
 	}
-	w.put("input", list(w.input))
+	w.out = slices.Grow(w.out, len(w.input)+len(w.tools)+len(w.format)+usualRest)
+	w.putList("input", w.input)
 	if !w.store { // Chat keeps nothing unless it is asked to, Responses keep everything
 		w.put("store", []byte("false"))
 	}
@@ -40,7 +41,7 @@ func (w *responsesWriter) finish() error {
 
 func (w *responsesWriter) finishTools() {
 	if len(w.tools) != 0 {
-		w.put("tools", list(w.tools))
+		w.putList("tools", w.tools)
 	}
 	if len(w.choice) != 0 {
 		w.put("tool_choice", w.choice)
@@ -104,7 +105,7 @@ func (w *responsesWriter) finishOutput() {
 		}
 	}
 	if len(include) != 0 {
-		w.put("include", list(include))
+		w.putList("include", include)
 	}
 	if w.streamsOut && len(w.obfuscation) != 0 {
 		w.put("stream_options", fields(appendField(nil, "include_obfuscation", w.obfuscation)))
@@ -138,19 +139,20 @@ func (w *responsesWriter) tokens() []byte {
 }
 
 func (w *responsesWriter) readFormat(raw []byte) error {
-	kind := at(raw, "type")
+	format := w.object(raw)
+	kind := format.get("type")
 	switch {
 	case rawjson.Equal(kind, "text"), rawjson.Equal(kind, "json_object"):
 		w.renameAll("text.format", "response_format")
 		w.format = fields(appendField(nil, "type", kind))
 	case rawjson.Equal(kind, "json_schema"):
-		inner := at(raw, "json_schema")
-		if !rawjson.IsObject(inner) {
+		inner := w.object(format.get("json_schema"))
+		if !inner.is() {
 			return realm.Invalid("response_format.json_schema", "The field `response_format.json_schema` must be an object with a name and a schema.")
 		}
 		w.renameAll("text.format.type", "response_format.type")
 		w.renameAll("text.format", "response_format.json_schema")
-		w.format = fields(copyFields(appendField(nil, "type", kind), inner, "name", "description", "schema", "strict"))
+		w.format = fields(inner.appendFields(appendField(nil, "type", kind), "name", "description", "schema", "strict"))
 	default:
 		return realm.Invalid("response_format.type", "The field `response_format.type` must be text, json_object or json_schema: the model's upstream knows no others.")
 	}
@@ -159,23 +161,24 @@ func (w *responsesWriter) readFormat(raw []byte) error {
 
 // webSearch makes the tool that searches the web of the options that ask for it.
 func (w *responsesWriter) webSearch(raw []byte) error {
-	if err := mustHave("web_search_options", reader(raw), searchTypes); err != nil {
+	p := place{last: "web_search_options"}
+	options := w.object(raw)
+	if err := options.mustHave(p, searchTypes); err != nil {
 		return err
 	}
-	tool := copyFields([]byte(`{"type":"web_search"`), raw, "search_context_size")
-	if location := at(raw, "user_location", "approximate"); rawjson.IsObject(location) {
-		place := copyFields([]byte(`{"type":"approximate"`), location, "city", "country", "region", "timezone")
-		tool = appendField(tool, "user_location", append(place, '}'))
+	w.tools = options.appendFields(append(w.tools, `{"type":"web_search"`...), "search_context_size")
+	if location := w.object(at(options.get("user_location"), "approximate")); location.is() {
+		w.tools = append(w.tools, `,"user_location":{"type":"approximate"`...)
+		w.tools = append(location.appendFields(w.tools, "city", "country", "region", "timezone"), '}')
 	}
-	w.addTool("web_search_options", tool)
+	w.endTool(p)
 	return nil
 }
 
-// addTool adds a tool, but for its closing brace, and remembers which of the client's
-// fields it was.
-func (w *responsesWriter) addTool(field string, tool []byte) {
-	w.tools = append(append(w.tools, tool...), '}', ',')
-	w.client.tools = append(w.client.tools, field)
+// endTool closes a tool, and remembers which of the client's fields it was.
+func (w *responsesWriter) endTool(p place) {
+	w.tools = append(w.tools, '}', ',')
+	w.client.tools = append(w.client.tools, p)
 }
 
 // copyFields appends fields of an object as they are written, those that are there.
@@ -196,10 +199,13 @@ func fields(written []byte) []byte {
 
 // list makes an array of elements that are each followed by a comma.
 func list(elements []byte) []byte {
-	array := make([]byte, 0, len(elements)+2)
-	array = append(append(array, '['), elements...)
+	return appendList(make([]byte, 0, len(elements)+2), elements)
+}
+
+// appendList appends the same array.
+func appendList(dst, elements []byte) []byte {
 	if len(elements) != 0 {
-		array = array[:len(array)-1]
+		elements = elements[:len(elements)-1]
 	}
-	return append(array, ']')
+	return append(append(append(dst, '['), elements...), ']')
 }

@@ -51,7 +51,7 @@ var chatNames = []renamed{
 func ClientField(c Conversion, field string) string {
 	switch c := c.(type) {
 	case *chatClient:
-		for name, origins := range map[string][]string{"input": c.items, "tools": c.tools} {
+		for name, origins := range map[string][]place{"input": c.items, "tools": c.tools} {
 			if origin, ok := element(field, name, origins); ok {
 				return origin
 			}
@@ -65,7 +65,7 @@ func ClientField(c Conversion, field string) string {
 }
 
 // element is what an element of an array was, given "input[3].content" and the like.
-func element(field, array string, origins []string) (string, bool) {
+func element(field, array string, origins []place) (string, bool) {
 	rest, ok := strings.CutPrefix(field, array+"[")
 	if !ok {
 		return "", false
@@ -75,7 +75,7 @@ func element(field, array string, origins []string) (string, bool) {
 	if err != nil || n < 0 || n >= len(origins) {
 		return "", false
 	}
-	return origins[n], true
+	return origins[n].field(""), true
 }
 
 func translate(field string, names []renamed) string {

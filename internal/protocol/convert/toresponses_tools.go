@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"slices"
 	"strconv"
 
 	"realms/internal/protocol/rawjson"
@@ -11,81 +12,88 @@ import (
 const noParameters = `{"type":"object","properties":{}}`
 
 func (w *responsesWriter) readTools(raw []byte) error {
-	i := 0
-	for _, tool := range rawjson.Elements(raw) {
-		field := "tools[" + strconv.Itoa(i) + "]"
-		kind := at(tool, "type")
-		var err error
-		switch {
-		case kind == nil && at(tool, "function") != nil, rawjson.Equal(kind, "function"):
-			err = w.addFunction(field+".function", at(tool, "function"))
-		case rawjson.Equal(kind, "custom"):
-			err = w.addCustom(field+".custom", at(tool, "custom"))
-		default:
-			err = realm.Invalid(field+".type", "The field `"+field+".type` must be function or custom, the tools that chat has.")
-		}
-		if err != nil {
+	w.expectTools(raw)
+	for i, tool := range w.objects(raw) {
+		if err := w.readTool(place{list: "tools", i: i}, tool); err != nil {
 			return err
 		}
-		i++
+		w.modern = true
+		w.forget()
 	}
-	w.modern = i > 0
 	return nil
+}
+
+func (w *responsesWriter) readTool(p place, tool object) error {
+	kind, function := tool.get("type"), tool.get("function")
+	switch {
+	case kind == nil && function != nil, rawjson.Equal(kind, "function"):
+		return w.addFunction(p.to(".function"), w.object(function))
+	case rawjson.Equal(kind, "custom"):
+		return w.addCustom(p.to(".custom"), w.object(tool.get("custom")))
+	default:
+		return p.refused(".type", "must be function or custom, the tools that chat has.")
+	}
 }
 
 // readFunctions takes in the deprecated form of tools.
 func (w *responsesWriter) readFunctions(raw []byte) error {
-	i := 0
-	for _, function := range rawjson.Elements(raw) {
-		if err := w.addFunction("functions["+strconv.Itoa(i)+"]", function); err != nil {
+	w.expectTools(raw)
+	for i, function := range w.objects(raw) {
+		if err := w.addFunction(place{list: "functions", i: i}, function); err != nil {
 			return err
 		}
-		i++
+		w.client.legacy = true
+		w.forget()
 	}
-	w.client.legacy = i > 0
 	return nil
+}
+
+// expectTools makes room for the tools that a list holds.
+func (w *responsesWriter) expectTools(raw []byte) {
+	w.tools = slices.Grow(w.tools, grown(raw))
+	w.client.tools = slices.Grow(w.client.tools, len(raw)/usualElement+2)
 }
 
 // addFunction adds a function tool. Chat is lenient with arguments unless strict is
 // set, Responses are strict unless it is not: it is always written.
-func (w *responsesWriter) addFunction(field string, function []byte) error {
-	if !rawjson.IsString(at(function, "name")) {
-		return realm.Invalid(field+".name", "The field `"+field+".name` must be the function's name.")
+func (w *responsesWriter) addFunction(p place, function object) error {
+	if !rawjson.IsString(function.get("name")) {
+		return p.refused(".name", "must be the function's name.")
 	}
-	get := reader(function)
-	if err := mustHave(field, get, functionTypes); err != nil {
+	if err := function.mustHave(p, functionTypes); err != nil {
 		return err
 	}
-	tool := copyFields([]byte(`{"type":"function"`), function, "name", "description")
-	parameters, strict := get("parameters"), get("strict")
-	if parameters == nil {
-		parameters = []byte(noParameters)
+	w.tools = function.appendFields(append(w.tools, `{"type":"function"`...), "name", "description", "parameters")
+	if function.get("parameters") == nil {
+		w.tools = append(w.tools, `,"parameters":`+noParameters...)
 	}
-	if strict == nil {
-		strict = []byte("false")
+	w.tools = function.appendFields(w.tools, "strict")
+	if function.get("strict") == nil {
+		w.tools = append(w.tools, `,"strict":false`...)
 	}
-	w.addTool(field, appendField(appendField(tool, "parameters", parameters), "strict", strict))
+	w.endTool(p)
 	return nil
 }
 
-func (w *responsesWriter) addCustom(field string, custom []byte) error {
-	if !rawjson.IsString(at(custom, "name")) {
-		return realm.Invalid(field+".name", "The field `"+field+".name` must be the tool's name.")
+func (w *responsesWriter) addCustom(p place, custom object) error {
+	if !rawjson.IsString(custom.get("name")) {
+		return p.refused(".name", "must be the tool's name.")
 	}
-	tool := copyFields([]byte(`{"type":"custom"`), custom, "name", "description")
-	format := at(custom, "format")
-	kind := at(format, "type")
-	switch {
-	case format == nil:
-	case rawjson.Equal(kind, "text"):
-		tool = append(tool, `,"format":{"type":"text"}`...)
-	case rawjson.Equal(kind, "grammar"):
-		inner := copyFields([]byte(`{"type":"grammar"`), at(format, "grammar"), "definition", "syntax")
-		tool = appendField(tool, "format", append(inner, '}'))
-	default:
-		return realm.Invalid(field+".format.type", "The field `"+field+".format.type` must be text or grammar.")
+	w.tools = custom.appendFields(append(w.tools, `{"type":"custom"`...), "name", "description")
+	if raw := custom.get("format"); raw != nil {
+		format := w.object(raw)
+		switch kind := format.get("type"); {
+		case rawjson.Equal(kind, "text"):
+			w.tools = append(w.tools, `,"format":{"type":"text"}`...)
+		case rawjson.Equal(kind, "grammar"):
+			grammar := w.object(format.get("grammar"))
+			w.tools = append(w.tools, `,"format":{"type":"grammar"`...)
+			w.tools = append(grammar.appendFields(w.tools, "definition", "syntax"), '}')
+		default:
+			return p.refused(".format.type", "must be text or grammar.")
+		}
 	}
-	w.addTool(field, tool)
+	w.endTool(p)
 	return nil
 }
 

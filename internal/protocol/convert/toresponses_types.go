@@ -57,9 +57,17 @@ type typedField struct {
 
 // mustHave refuses an object of which a field is there and of another type.
 func mustHave(field string, get func(string) []byte, fields []typedField) error {
+	if wrong := wrongField(get, fields); wrong != nil {
+		return wrongType(field+"."+wrong.key, wrong.jsonType)
+	}
+	return nil
+}
+
+// wrongField is the first field that is there and of another type; nil if there is none.
+func wrongField(get func(string) []byte, fields []typedField) *typedField {
 	for i := range fields {
 		if raw := get(fields[i].key); raw != nil && !fields[i].is(raw) {
-			return wrongType(field+"."+fields[i].key, fields[i].jsonType)
+			return &fields[i]
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"realms/internal/protocol/rawjson"
+	"realms/internal/realm"
 )
 
 // object is a value of the request whose fields have been found, if it is an object.
@@ -32,17 +33,43 @@ func (o object) get(key string) []byte {
 	return nil
 }
 
+// appendFields appends fields as they are written, those that are there, a comma before
+// each.
+func (o object) appendFields(dst []byte, keys ...string) []byte {
+	for _, key := range keys {
+		dst = appendField(dst, key, o.get(key))
+	}
+	return dst
+}
+
+// mustHave refuses an object of which a field is there and of another type.
+func (o object) mustHave(p place, fields []typedField) error {
+	if wrong := wrongField(o.get, fields); wrong != nil {
+		return wrongType(p.field("."+wrong.key), wrong.jsonType)
+	}
+	return nil
+}
+
+// objectReader reads the objects of a request, each once: schemas and long texts take
+// most of the time that a conversion takes, each time that they are looked at.
+type objectReader struct {
+	room  []rawjson.Field // what was made room for last
+	spare []rawjson.Field // what of it no object has yet
+}
+
+// spareFields is how many fields are made room for at once, at most.
+const spareFields = 128
+
 // objects yields the elements of a raw array; nothing if raw is no array. The pass that
-// finds where an element ends is the one that finds its fields: schemas and long texts
-// take most of the time that a conversion takes, each time that they are looked at.
-func (w *chatWriter) objects(raw []byte) iter.Seq2[int, object] {
+// finds where an element ends is the one that finds its fields.
+func (r *objectReader) objects(raw []byte) iter.Seq2[int, object] {
 	return func(yield func(int, object) bool) {
 		if !rawjson.IsArray(raw) {
 			return
 		}
 		rest := unspaced(raw[1:])
 		for i := 0; rest[0] != ']'; i++ {
-			o := w.object(rest)
+			o := r.object(rest)
 			if !yield(i, o) {
 				return
 			}
@@ -53,21 +80,19 @@ func (w *chatWriter) objects(raw []byte) iter.Seq2[int, object] {
 	}
 }
 
-// spareFields is how many fields are made room for at once.
-const spareFields = 128
-
 // object reads the value that text begins with, whatever follows it. One with more
 // fields than are ever needed has none.
-func (w *chatWriter) object(text []byte) object {
+func (r *objectReader) object(text []byte) object {
 	if !rawjson.IsObject(text) {
 		return object{raw: rawjson.Prefix(text)}
 	}
-	if cap(w.spare) < usualFields {
-		w.spare = make([]rawjson.Field, 0, spareFields)
+	if cap(r.spare) < usualFields {
+		r.room = make([]rawjson.Field, 0, min(2*cap(r.room)+2*usualFields, spareFields))
+		r.spare = r.room
 	}
-	found := rawjson.Head(text, w.spare).Fields
-	if len(found) <= cap(w.spare) {
-		w.spare = w.spare[len(found):len(found)]
+	found := rawjson.Head(text, r.spare).Fields
+	if len(found) <= cap(r.spare) {
+		r.spare = r.spare[len(found):len(found)]
 	}
 	end := 1
 	if len(found) != 0 {
@@ -79,6 +104,10 @@ func (w *chatWriter) object(text []byte) object {
 	}
 	return object{raw: text[:len(text)-len(rest)+1], fields: found[:len(found):len(found)]}
 }
+
+// forget gives the room of all objects that were read to those that are read next. The
+// fields of none of them may be looked at any more.
+func (r *objectReader) forget() { r.spare = r.room[:0] }
 
 // unspaced is text without the white space that it begins with.
 func unspaced(text []byte) []byte {
@@ -99,20 +128,14 @@ func plain(raw []byte) []byte {
 	return []byte(unescaped)
 }
 
-// appendEscaped appends text as the inside of a string.
-func appendEscaped(dst []byte, text string) []byte {
-	begun := len(dst)
-	dst = rawjson.AppendString(dst, text)
-	return append(dst[:begun], dst[begun+1:len(dst)-1]...)
-}
-
 // place is where in the request something stands. It is put in words only where that is
 // refused: hardly ever.
 type place struct {
-	list  string // of the request's
+	list  string // of the request's; none if it is empty
 	i     int
 	inner string // a list in that element, with its dot; none if it is empty
 	j     int
+	last  string // a field there, with its dot unless it is the request's; none if it is empty
 }
 
 // in is a list inside.
@@ -127,11 +150,27 @@ func (p place) at(j int) place {
 	return p
 }
 
+// to is a field there, given with its dot.
+func (p place) to(key string) place {
+	p.last = key
+	return p
+}
+
 // field names a field there, given with its dot; the place itself if it is empty.
 func (p place) field(key string) string {
-	name := p.list + "[" + strconv.Itoa(p.i) + "]"
+	name := p.last + key
 	if p.inner != "" {
-		name += p.inner + "[" + strconv.Itoa(p.j) + "]"
+		name = p.inner + "[" + strconv.Itoa(p.j) + "]" + name
 	}
-	return name + key
+	if p.list != "" {
+		name = p.list + "[" + strconv.Itoa(p.i) + "]" + name
+	}
+	return name
+}
+
+// refused is the error that refuses a field there, given as field takes it; words say
+// what is the matter with it.
+func (p place) refused(key, words string) error {
+	field := p.field(key)
+	return realm.Invalid(field, "The field `"+field+"` "+words)
 }
