@@ -2,16 +2,45 @@ package gateway
 
 import (
 	"errors"
+	"sync"
 
 	"realms/internal/protocol/openai"
 	"realms/internal/sse"
 	"realms/internal/upstream"
 )
 
+// rooms are where conversions write. A stream has one only between a read and the
+// write that follows it: most streams wait for their upstream nearly all the time.
+var rooms = sync.Pool{New: func() any { return new([]byte) }}
+
+// mostRoom is the largest that is used again: beyond it are long answers, told whole at
+// their end, and they are few.
+const mostRoom = 64 << 10
+
+func (s *stream) takeRoom() {
+	if s.room == nil {
+		s.room, _ = rooms.Get().(*[]byte)
+		s.out = (*s.room)[:0]
+	}
+}
+
+// giveRoom is for when all that was made has been written, or nobody wants it.
+func (s *stream) giveRoom() {
+	if s.room == nil {
+		return
+	}
+	if cap(s.out) <= mostRoom {
+		*s.room = s.out[:0]
+		rooms.Put(s.room)
+	}
+	s.room, s.out = nil, nil
+}
+
 // convert puts what the client gets for an event behind what is to be written next.
 // Output of the upstream's shows that it is alive; what commits is output that the
 // client sees.
 func (s *stream) convert(ev sse.Event, substantive bool) (*upstream.Failure, bool) {
+	s.takeRoom()
 	out, err := s.conv.Event(s.out, ev.Type, ev.Data)
 	if err != nil {
 		return s.inconvertible(ev, err)
@@ -45,12 +74,15 @@ func (s *stream) end(ev sse.Event) (end []byte, f *upstream.Failure, done bool) 
 	if s.conv == nil {
 		return s.completed(ev), nil, false
 	}
-	end, err := s.conv.Event(nil, ev.Type, ev.Data)
+	s.takeRoom()
+	before := len(s.out)
+	out, err := s.conv.Event(s.out, ev.Type, ev.Data)
 	if err != nil {
 		f, done = s.inconvertible(ev, err)
 		return nil, f, done
 	}
-	return end, nil, false
+	s.out = out[:before] // goes out before the record is closed, and the end behind it
+	return out[before:], nil, false
 }
 
 // completed is the terminal event as a client of its own dialect gets it: byte for

@@ -16,6 +16,7 @@ func (s *stream) close() {
 	s.closed = true
 	s.x.mu.Unlock()
 	s.sc.Release()
+	s.giveRoom()
 }
 
 // tick commits an answer that has been silent for too long (proxies in between

@@ -38,7 +38,8 @@ type stream struct {
 	drains bool
 	// conv makes the client's events of the upstream's; nil: they are the same.
 	conv convert.Stream
-	out  []byte // what it has made that is to be written next
+	room *[]byte // where it writes; nil: nowhere now
+	out  []byte  // what it has made that is to be written next
 	// whole puts together what the upstream leaves out of its terminal event; nil: it
 	// leaves nothing out.
 	whole *openai.Collector
@@ -106,7 +107,9 @@ func (s *stream) round() (f *upstream.Failure, done bool) {
 			return f, done
 		}
 	}
-	return nil, !s.flush()
+	done = !s.flush()
+	s.giveRoom()
+	return nil, done
 }
 
 // event judges one event. It joins the range to be written, ends the stream, or
