@@ -1,9 +1,6 @@
 package gateway
 
 import (
-	"fmt"
-	"slices"
-
 	"realms/internal/protocol/convert"
 	"realms/internal/protocol/openai"
 	"realms/internal/realm"
@@ -82,7 +79,8 @@ func (x *exchange) convert(api realm.API) (*form, error) {
 	f.body = b
 	if f.req, err = openai.ReadJSON(f.op, b.buf, nil); err != nil {
 		b.release()
-		return nil, fmt.Errorf("read the converted request: %w", err)
+		x.g.o.Log.Debug("converted request cannot be read", "request_id", x.call.ID.String(), "error", err)
+		return nil, realm.Invalid("", "The request cannot be converted for the model's upstream: it nests too deep, or has too many fields.")
 	}
 	return f, nil
 }
@@ -98,17 +96,9 @@ func (f *form) release() {
 // addedByConversion are the fields that only the conversion has put into the present
 // form: an upstream that refuses one is asked once more without it, since the client
 // knows nothing of it.
-func (x *exchange) addedByConversion() (added []string) {
+func (x *exchange) addedByConversion() []string {
 	if x.form.conv == nil {
 		return nil
 	}
-	for _, field := range [...]string{fieldStreamOptions, "include", "store"} {
-		if x.form.req.Doc.Field(field) != nil && x.req.Doc.Field(field) == nil {
-			added = append(added, field)
-		}
-	}
-	if x.form.op.API == realm.APIChat && !slices.Contains(added, fieldStreamOptions) {
-		added = append(added, fieldStreamOptions)
-	}
-	return added
+	return x.form.conv.Added()
 }

@@ -56,10 +56,6 @@ var (
 	fieldPhrases = []string{"unsupported parameter", "unknown parameter", "unrecognized request argument", "unsupported value"}
 )
 
-// everydayWord is a field's name that a message also holds which does not speak of
-// fields ("your messages must include …").
-const everydayWord = "include"
-
 func (s *seen) anything() bool { return true }
 
 func (s *seen) firewallPage() bool {
@@ -182,8 +178,7 @@ func (s *seen) dispensable() bool {
 	speaks := s.says(fieldWords) || slices.ContainsFunc(fieldPhrases, func(p string) bool { return strings.Contains(text, p) })
 	for _, field := range s.x.AddedFields {
 		top, _, _ := strings.Cut(field, ".")
-		if s.err.Param == top || strings.HasPrefix(s.err.Param, top+".") || strings.HasPrefix(s.err.Param, top+"[") ||
-			hasWord(text, top) && (speaks || top != everydayWord) {
+		if s.blames(top, text, speaks) {
 			s.field = field
 			return true
 		}
@@ -196,6 +191,22 @@ func (s *seen) dispensable() bool {
 		s.field = namedField(s.err.Message)
 	}
 	return s.field != ""
+}
+
+// blames tells whether a 400 is about a field that was added to the request. speaks:
+// it says that it does not know a field, or does not support it.
+func (s *seen) blames(field, text string, speaks bool) bool {
+	named := s.err.Param == field || strings.HasPrefix(s.err.Param, field+".") || strings.HasPrefix(s.err.Param, field+"[")
+	// Other messages have these words too ("must include …", "a vector store").
+	word := speaks && s.err.Param == "" && hasWord(text, field)
+	switch field {
+	case "include":
+		return named || word
+	case "store": // without it an answer is kept: only who does not know it is asked so
+		return named && speaks || word
+	default:
+		return named || hasWord(text, field)
+	}
 }
 
 // clientFaults are the statuses that only the client can mend.

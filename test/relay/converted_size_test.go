@@ -45,7 +45,7 @@ func TestUnendingStreamsAreBounded(t *testing.T) {
 		grew  int64
 	}{
 		"a Responses client": {respEvents, 1, chatHead + word + `"}}]}` + "\n\n", realm.EndedFailed, "server_is_overloaded", 24},
-		"a Chat client":      {chatEvents, 4, respHead + word + `"}` + "\n\n", realm.EndedUpstreamCut, "upstream_cut", 16},
+		"a Chat client":      {chatEvents, 4, respHead + word + `"}` + "\n\n", realm.EndedUpstreamCut, "upstream_cut", 32},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := w.scene(t, failing(unending(tt.after, tt.event, sent)))

@@ -444,3 +444,28 @@ func TestRefusalsNameTheClientsField(t *testing.T) {
 		}
 	}
 }
+
+// What is not the conversion's own to leave out stays in, and the client is told: a
+// field of its own in another form, and what keeps an answer from being kept, unless the
+// upstream does not know it.
+func TestRefusalsOfWhatStays(t *testing.T) {
+	t.Parallel()
+	w := newConvertedWorld(t, nil)
+	for _, tt := range []struct {
+		form              form
+		code, param, said string
+		field             string
+	}{
+		{chatWhole.with(`"logprobs":true`), "unsupported_parameter", "include", "Unsupported parameter.", "logprobs"},
+		{chatWhole, "invalid_value", "metadata", "The 'metadata' parameter is only allowed when 'store' is enabled.", "metadata"},
+		{chatWhole, "invalid_value", "tools", "Files must be in a vector store.", "tools"},
+		{chatWhole, "invalid_value", "store", "'store' must be true for this project.", "store"},
+		{chatWhole, "unsupported_parameter", "metadata", "Unsupported parameter: 'metadata' needs store.", "metadata"},
+	} {
+		s := w.scene(t, failing(testkit.Status(http.StatusBadRequest, testkit.ErrorBody("invalid_request_error", tt.code, tt.param, tt.said))))
+		a := s.ask(t, tt.form)
+		if a.StatusCode != http.StatusBadRequest || s.asked() != "a1" || !strings.Contains(a.body, `"param":"`+tt.field+`"`) {
+			t.Errorf("%s: %d %s, asked %q", tt.said, a.StatusCode, a.body, s.asked())
+		}
+	}
+}

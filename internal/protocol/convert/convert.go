@@ -18,6 +18,9 @@ type Conversion interface {
 	// Body is the request in the upstream's dialect, its model as the client named
 	// it.
 	Body() []byte
+	// Added are the fields of the body that the client has not asked for, in whatever
+	// form: it is as well served by an upstream that knows nothing of them.
+	Added() []string
 	// Answer appends to dst the client's form of a whole answer. An error means that
 	// the answer is none of the upstream's dialect.
 	Answer(dst, answer []byte) ([]byte, error)

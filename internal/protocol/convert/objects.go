@@ -42,8 +42,12 @@ func (o object) appendFields(dst []byte, keys ...string) []byte {
 	return dst
 }
 
-// mustHave refuses an object of which a field is there and of another type.
+// mustHave refuses an object of which a field is there and of another type, or that has
+// too many to be read: none of them would count.
 func (o object) mustHave(p place, fields []typedField) error {
+	if o.is() && len(o.fields) == 0 && !rawjson.IsEmpty(o.raw) {
+		return p.refused("", "has too many fields.")
+	}
 	if wrong := wrongField(o.get, fields); wrong != nil {
 		return wrongType(p.field("."+wrong.key), wrong.jsonType)
 	}
@@ -91,9 +95,10 @@ func (r *objectReader) object(text []byte) object {
 		r.spare = r.room
 	}
 	found := rawjson.Head(text, r.spare).Fields
-	if len(found) <= cap(r.spare) {
-		r.spare = r.spare[len(found):len(found)]
+	if len(found) > cap(r.spare) {
+		r.room = found[:0] // it has outgrown the room
 	}
+	r.spare = found[len(found):]
 	end := 1
 	if len(found) != 0 {
 		end = found[len(found)-1].ValEnd
@@ -115,6 +120,25 @@ func unspaced(text []byte) []byte {
 		text = text[1:]
 	}
 	return text
+}
+
+// isBroken tells whether JSON has line breaks.
+func isBroken(json []byte) bool {
+	return bytes.IndexByte(json, '\n') >= 0 || bytes.IndexByte(json, '\r') >= 0
+}
+
+// unbroken makes blanks of the line breaks in JSON, which stand only between its tokens:
+// the data of an event has one line.
+func unbroken(json []byte) []byte {
+	if !isBroken(json) {
+		return json
+	}
+	for i, c := range json {
+		if c == '\n' || c == '\r' {
+			json[i] = ' '
+		}
+	}
+	return json
 }
 
 // plain is the text of a raw string, which is not copied unless it has escapes; nil if

@@ -140,6 +140,9 @@ func ToChat(r *openai.Request) (Conversion, error) {
 // Body is the Chat request.
 func (c *responsesClient) Body() []byte { return c.body }
 
+// Added is the wish for a stream's usage, which Responses give without one.
+func (c *responsesClient) Added() []string { return []string{"stream_options"} }
+
 // remember keeps what response objects repeat of the request. It is copied: the
 // request's body may be gone when the answer comes.
 func (c *responsesClient) remember(doc *rawjson.Doc) {
@@ -149,10 +152,10 @@ func (c *responsesClient) remember(doc *rawjson.Doc) {
 		size += len(e.key) + max(len(raw), len(e.otherwise)) + len(`,"":`)
 		long = long || e.mayBeLong && len(raw) > longEcho
 	}
-	c.echo = appendEcho(make([]byte, 0, size), doc, size)
+	c.echo = unbroken(appendEcho(make([]byte, 0, size), doc, size))
 	c.early = c.echo
 	if long {
-		c.early = appendEcho(nil, doc, longEcho)
+		c.early = unbroken(appendEcho(nil, doc, longEcho))
 	}
 }
 
@@ -307,7 +310,7 @@ func (w *chatWriter) finish() error {
 // readText takes in the form of the answer's text.
 func (w *chatWriter) readText(raw []byte) error {
 	text := w.object(raw)
-	if err := mustHave("text", text.get, textTypes); err != nil {
+	if err := text.mustHave(place{last: "text"}, textTypes); err != nil {
 		return err
 	}
 	w.put("verbosity", text.get("verbosity"))
@@ -336,7 +339,7 @@ func (w *chatWriter) readText(raw []byte) error {
 // readEffort takes in how the model is to reason, and where the client looks for it.
 func (w *chatWriter) readEffort(raw []byte) error {
 	reasoning := w.object(raw)
-	if err := mustHave("reasoning", reasoning.get, reasoningTypes); err != nil {
+	if err := reasoning.mustHave(place{last: "reasoning"}, reasoningTypes); err != nil {
 		return err
 	}
 	w.client.summary = reasoning.get("summary") != nil || reasoning.get("generate_summary") != nil

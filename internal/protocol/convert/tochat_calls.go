@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 
@@ -23,14 +22,19 @@ func (s *responseStream) callDelta(dst, raw []byte, from int) []byte {
 		index = n
 	}
 	id, _ := rawjson.String(get("id"))
-	function, start := get("function"), 0
-	if f := doc.Field("function"); f != nil {
-		start = from + f.ValStart
+	called, custom := get("custom"), true
+	if !rawjson.IsObject(called) {
+		called, custom = get("function"), false
 	}
-	name, _ := rawjson.String(at(function, "name"))
+	name, _ := rawjson.String(at(called, "name"))
 	it := s.findCall(index, id, name)
+	if custom && !s.isCustom(it, name) || !rawjson.IsObject(called) && isOtherCall(get("type")) {
+		s.noteLoss(raw)
+		return dst
+	}
 	if it == nil {
 		s.effects++
+		dst = s.settle(dst)
 		it = s.openCall(index)
 	}
 	if it.callID == "" && !it.told {
@@ -38,7 +42,53 @@ func (s *responseStream) callDelta(dst, raw []byte, from int) []byte {
 		s.keep(len(id))
 	}
 	s.last = it
-	return s.functionDelta(dst, it, function, start)
+	if custom {
+		return s.customDelta(dst, it, called, name)
+	}
+	if f := doc.Field("function"); f != nil {
+		from += f.ValStart
+	}
+	return s.functionDelta(dst, it, called, from)
+}
+
+// isOtherCall tells whether a type of calls is another than Chat's own.
+func isOtherCall(kind []byte) bool {
+	return !rawjson.IsEmpty(kind) && !rawjson.Equal(kind, "function")
+}
+
+// isCustom tells whether a piece with a name is of a custom tool's call: one that has
+// begun, unless it is nil.
+func (s *responseStream) isCustom(it *outputItem, name string) bool {
+	if it == nil {
+		return s.c.names[name].kind == toolCustom
+	}
+	return it.kind == outputCustom
+}
+
+// customDelta converts a piece of a call in the form that Chat has for custom tools. The
+// upstream was offered functions, and yet a model may know the other form: then the input
+// stands in no JSON.
+func (s *responseStream) customDelta(dst []byte, it *outputItem, custom []byte, name string) []byte {
+	s.effects += 2 // no mold: it looks for arguments
+	if !it.told {
+		it.wire = name
+		dst = s.tell(dst, it)
+	}
+	input := inside(at(custom, "input"))
+	s.keep(len(input))
+	return s.argumentEvent(dst, it, it.half.join(input))
+}
+
+// settle tells of a call with a tool's name that waits for more of it, because another
+// call begins: those without arguments keep their order too.
+func (s *responseStream) settle(dst []byte) []byte {
+	if s.last == nil || s.last.told {
+		return dst
+	}
+	if _, ok := s.c.names[s.last.wire]; !ok {
+		return dst
+	}
+	return s.tell(dst, s.last)
 }
 
 // openCall begins a call. It has no place in the output before the client is told of
@@ -104,15 +154,10 @@ func (it *outputItem) argued() bool { return len(it.text) != 0 || len(it.unwrap.
 
 // complete tells whether a call's arguments are all there.
 func (it *outputItem) complete() bool {
-	text := it.text
 	if it.kind == outputCustom {
-		text = it.unwrap.all
+		return it.brackets.close(it.unwrap.all)
 	}
-	if !bytes.HasSuffix(text, []byte("}")) {
-		return false // nearly always, and cheaply
-	}
-	whole, _ := rawjson.String(quoted(text))
-	return rawjson.Valid([]byte(whole)) == nil
+	return it.brackets.close(it.text)
 }
 
 // legacyCall is the one call of the deprecated kind.
@@ -138,32 +183,33 @@ func (s *responseStream) functionDelta(dst []byte, it *outputItem, function []by
 	if f := s.textField(&doc, "arguments"); f != nil {
 		s.mold.note(moldArguments, it, from+f.ValStart+1, from+f.ValEnd-1)
 		dst = s.argue(dst, it, doc.Body[f.ValStart+1:f.ValEnd-1])
-	} else if object, _ := doc.Get("arguments"); rawjson.IsObject(object) { // which should be text
+	} else if value, _ := doc.Get("arguments"); !rawjson.IsNull(value) && !rawjson.IsString(value) { // which should be text
 		s.effects += 2
-		dst = s.argue(dst, it, inside(rawjson.AppendString(nil, string(object))))
+		dst = s.argue(dst, it, inside(rawjson.AppendString(nil, string(value))))
 	}
 	return dst
 }
 
-// named takes in a call's name. A few upstreams send it in pieces: what is no tool's name,
-// but the beginning of one, waits for the next piece or for the arguments.
+// named takes in a call's name. A few upstreams send it in pieces: what a longer name of
+// a tool begins with waits for the next piece or for the arguments, be it a tool's name
+// itself.
 func (s *responseStream) named(dst []byte, it *outputItem, piece string) []byte {
 	name := it.wire + piece
 	_, whole := s.c.names[name]
-	begins := !whole && s.c.begins(name)
+	begins := s.c.begins(name)
 	if it.wire == "" || whole || begins { // else it was only said again
 		it.wire = name
 	}
-	if begins {
+	if begins && !s.whole {
 		return dst
 	}
 	return s.tell(dst, it)
 }
 
-// begins tells whether the name of a tool begins so.
+// begins tells whether a longer name of a tool begins so.
 func (c *responsesClient) begins(name string) bool {
 	for offered := range c.names {
-		if strings.HasPrefix(offered, name) {
+		if len(offered) > len(name) && strings.HasPrefix(offered, name) {
 			return true
 		}
 	}
@@ -194,7 +240,7 @@ func (s *responseStream) tell(dst []byte, it *outputItem) []byte {
 		it.callID = "call_" + s.base + "_" + strconv.Itoa(it.index)
 	}
 	early := it.text // arguments that came ahead of the name
-	it.text = nil
+	it.text, it.brackets = nil, brackets{}
 	dst = s.itemEvent(dst, "response.output_item.added", it, it.json("in_progress"))
 	if len(early) != 0 {
 		dst = s.argue(dst, it, early)
@@ -265,7 +311,7 @@ func (s *responseStream) closeCall(dst []byte, it *outputItem) []byte {
 	rest := it.half.rest()
 	switch {
 	case it.kind == outputCustom:
-		rest = it.unwrap.rest()
+		rest = append(rest, it.unwrap.rest()...)
 	case it.kind == outputFunction && !it.argued() && rest == nil && s.reason() == "":
 		rest = []byte("{}") // there are none: clients read them as JSON
 	}

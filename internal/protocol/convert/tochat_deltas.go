@@ -10,7 +10,7 @@ import (
 // readChoice converts the choice that begins at an offset of the chunk.
 func (s *responseStream) readChoice(dst []byte, choice *rawjson.Doc, from int) []byte {
 	get := func(key string) []byte { raw, _ := choice.Get(key); return raw }
-	if problem := get("error"); !rawjson.IsEmpty(problem) {
+	if problem := get("error"); openai.IsError(problem) {
 		s.fail(openai.ParseError(choice.Body))
 		return dst
 	}
@@ -18,11 +18,10 @@ func (s *responseStream) readChoice(dst []byte, choice *rawjson.Doc, from int) [
 	f := choice.Field("delta")
 	streams := f != nil && rawjson.IsObject(choice.Body[f.ValStart:f.ValEnd])
 	if !streams {
-		f = nil
-		if !s.streamed { // else it repeats what the deltas have said
-			f = choice.Field("message")
-		}
+		s.noteLoss(get("delta"), get("text"))
+		f = s.message(choice)
 	}
+	s.again = !streams
 	if f != nil {
 		delta, err := rawjson.Scan(choice.Body[f.ValStart:f.ValEnd], s.delta)
 		if err == nil {
@@ -30,12 +29,45 @@ func (s *responseStream) readChoice(dst []byte, choice *rawjson.Doc, from int) [
 			dst = s.readDelta(dst, &delta, from+f.ValStart, at(get("logprobs"), "content"))
 		}
 	}
-	s.streamed = s.streamed || streams && s.made != 0
+	if streams {
+		s.streamed = s.kinds
+	}
 	if finish, _ := rawjson.String(get("finish_reason")); finish != "" {
 		s.finish = finish
 		s.effects++
 	}
 	return dst
+}
+
+// message is a choice's whole message; nil if there is none, or it only repeats what the
+// deltas have said. Where they have brought no more than reasoning or images, it may be
+// all that there is of the answer.
+func (s *responseStream) message(choice *rawjson.Doc) *rawjson.Field {
+	f := choice.Field("message")
+	if f == nil || s.streamed&^(1<<outputReasoning|1<<outputImage) != 0 {
+		return nil
+	}
+	if raw := choice.Body[f.ValStart:f.ValEnd]; !rawjson.IsObject(raw) {
+		s.noteLoss(raw)
+		return nil
+	}
+	return f
+}
+
+// noteLoss notes values that say something in a form that is not Chat's: where nothing
+// else is said, the answer is a failure and not an empty one.
+func (s *responseStream) noteLoss(values ...[]byte) {
+	for _, value := range values {
+		if !rawjson.IsEmpty(value) {
+			s.lost = true
+			s.effects++
+		}
+	}
+}
+
+// repeats tells whether output of a kind is only said again, by a message behind deltas.
+func (s *responseStream) repeats(kind outputKind) bool {
+	return s.again && s.streamed&(1<<kind) != 0
 }
 
 // readDelta converts what a chunk adds.
@@ -47,8 +79,9 @@ func (s *responseStream) readDelta(dst []byte, delta *rawjson.Doc, from int, log
 		s.mold.note(moldText, nil, from+text.ValStart+1, from+text.ValEnd-1)
 		s.holdTokens(logprobs)
 		dst = s.say(dst, partOutput, delta.Body[text.ValStart+1:text.ValEnd-1])
-	} else if parts, _ := delta.Get("content"); rawjson.IsArray(parts) {
-		dst = s.contentParts(dst, parts)
+	} else {
+		content, _ := delta.Get("content")
+		dst = s.contentParts(dst, content)
 	}
 	if audio, _ := delta.Get("audio"); rawjson.IsObject(audio) && text == nil {
 		dst = s.audio(dst, audio)
@@ -127,25 +160,38 @@ func (s *responseStream) textField(doc *rawjson.Doc, key string) *rawjson.Field 
 	return f
 }
 
-// contentParts converts content that is a list, as Mistral's models that reason send it.
-func (s *responseStream) contentParts(dst, parts []byte) []byte {
-	for _, part := range rawjson.Elements(parts) {
-		s.effects += 2
-		get := reader(part)
-		switch text, thinking, refusal := get("text"), get("thinking"), get("refusal"); {
-		case rawjson.IsString(text):
-			dst = s.say(dst, partOutput, inside(text))
-		case rawjson.IsString(refusal):
-			dst = s.say(dst, partRefusal, inside(refusal))
-		case rawjson.IsString(thinking):
-			dst = s.think(dst, inside(thinking), false)
-		case rawjson.IsArray(thinking):
-			for _, thought := range rawjson.Elements(thinking) {
-				dst = s.think(dst, inside(at(thought, "text")), false)
-			}
-		default:
-			dst = s.image(dst, part)
+// contentParts converts content that is a list, as Mistral's models that reason send it,
+// or a part alone.
+func (s *responseStream) contentParts(dst, content []byte) []byte {
+	switch {
+	case rawjson.IsArray(content):
+		for _, part := range rawjson.Elements(content) {
+			dst = s.contentPart(dst, part)
 		}
+	case rawjson.IsObject(content):
+		dst = s.contentPart(dst, content)
+	default:
+		s.noteLoss(content)
+	}
+	return dst
+}
+
+func (s *responseStream) contentPart(dst, part []byte) []byte {
+	s.effects += 2
+	get := reader(part)
+	switch text, thinking, refusal := get("text"), get("thinking"), get("refusal"); {
+	case rawjson.IsString(text):
+		dst = s.say(dst, partOutput, inside(text))
+	case rawjson.IsString(refusal):
+		dst = s.say(dst, partRefusal, inside(refusal))
+	case rawjson.IsString(thinking):
+		dst = s.think(dst, inside(thinking), false)
+	case rawjson.IsArray(thinking):
+		for _, thought := range rawjson.Elements(thinking) {
+			dst = s.think(dst, inside(at(thought, "text")), false)
+		}
+	default:
+		dst = s.image(dst, part)
 	}
 	return dst
 }
@@ -154,6 +200,9 @@ func (s *responseStream) contentParts(dst, parts []byte) []byte {
 // expect to have to fetch one.
 func (s *responseStream) image(dst, image []byte) []byte {
 	s.effects += 2 // no mold: it looks at one text
+	if s.repeats(outputImage) {
+		return dst
+	}
 	url, _ := rawjson.String(at(image, "image_url", "url"))
 	kind, data, _ := strings.Cut(url, ";base64,")
 	if !strings.HasPrefix(kind, "data:image/") || data == "" {

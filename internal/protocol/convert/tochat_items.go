@@ -44,6 +44,8 @@ func (w *chatWriter) readItems() error {
 			return wrongType(inputField(i)+".type", aString)
 		case kind == nil && item.get("role") != nil:
 			kind = []byte(`"message"`)
+		case kind == nil: // refused before the next is kept: there may be millions
+			return keptUpstream(place{list: "input", i: i})
 		}
 		w.items = append(w.items, inputItem{object: item, kind: plain(kind)})
 		switch string(plain(kind)) {
@@ -155,12 +157,17 @@ func (w *chatWriter) item(i int) error {
 	case "web_search_call", "additional_tools", "mcp_list_tools":
 		return nil // the message after a search tells what was found
 	case "item_reference", "":
-		return realm.Invalid(p.field(".id"), "The field `"+p.field(".id")+"` refers to an item that an upstream keeps. The model is served by one that keeps nothing: send the item itself.")
+		return keptUpstream(p)
 	case "compaction", "compaction_summary", "context_compaction", "compaction_trigger":
 		return realm.Invalid(p.field(".type"), "The field `"+p.field(".type")+"` names a compaction, which only the upstream that made it can read. The model is served by one that speaks the Chat Completions API and makes none.")
 	default:
 		return notInChat(p.field(".type"))
 	}
+}
+
+// keptUpstream refuses a reference to an item, which is what one without a type is.
+func keptUpstream(p place) error {
+	return p.refused(".id", "refers to an item that an upstream keeps. The model is served by one that keeps nothing: send the item itself.")
 }
 
 // turn is what the assistant did at one go: one message of Chat.

@@ -59,7 +59,11 @@ func (w *chatWriter) readMessage(p place, item object) error {
 	if err := w.flush(); err != nil {
 		return err
 	}
-	pieces, err := w.pieces(p, "content", item.get("content"))
+	allowed := systemPart
+	if string(role) == "user" {
+		allowed = shownPart
+	}
+	pieces, err := w.pieces(p, "content", item.get("content"), allowed)
 	switch {
 	case err != nil:
 		return err
@@ -67,8 +71,6 @@ func (w *chatWriter) readMessage(p place, item object) error {
 		w.begin()
 		w.open("user")
 		err = w.content(p.in(".content"), pieces)
-	case !onlyTexts(pieces):
-		return realm.Invalid(p.field(".content"), "The field `"+p.field(".content")+"` must be text: the model's upstream takes nothing else from the system.")
 	case !w.opened:
 		for _, more := range pieces {
 			w.say(more)
@@ -90,11 +92,9 @@ func (w *chatWriter) readTurn(p place, content []byte) error {
 		}
 	}
 	w.turn.spoke = true
-	pieces, err := w.pieces(p, "content", content)
-	for i, said := range pieces {
+	pieces, err := w.pieces(p, "content", content, saidPart)
+	for _, said := range pieces {
 		switch {
-		case said.text == nil:
-			return notInChat(p.in(".content").at(i).field(".type"))
 		case len(said.text) == 0 && said.mark == nil:
 		case said.refusal:
 			w.turn.refusal = append(w.turn.refusal, said)
@@ -105,8 +105,35 @@ func (w *chatWriter) readTurn(p place, content []byte) error {
 	return err
 }
 
-// pieces takes content apart. They are good until the next content is read.
-func (w *chatWriter) pieces(p place, key string, content []byte) ([]piece, error) {
+// partRule refuses a part that is no text where it cannot stand.
+type partRule func(p place, part object) error
+
+// systemPart is the rule of what the system says.
+func systemPart(p place, _ object) error {
+	p.inner = ""
+	return p.refused(".content", "must be text: the model's upstream takes nothing else from the system.")
+}
+
+// saidPart is the rule of what the assistant said.
+func saidPart(p place, _ object) error { return notInChat(p.field(".type")) }
+
+// shownPart is the rule of what a user's message shows.
+func shownPart(p place, part object) error {
+	if !part.is() {
+		return wrongType(p.field(""), anObject)
+	}
+	switch string(plain(part.get("type"))) {
+	case "input_image", "input_file", "input_audio":
+		return nil
+	default:
+		return notInChat(p.field(".type"))
+	}
+}
+
+// pieces takes content apart. They are good until the next content is read. A part that
+// is not allowed is refused before the next is read: of such parts a request may have
+// millions, and each that is kept takes many times its length.
+func (w *chatWriter) pieces(p place, key string, content []byte, allowed partRule) ([]piece, error) {
 	w.parts = w.parts[:0]
 	if rawjson.IsString(content) {
 		w.parts = append(w.parts, piece{text: inside(content)})
@@ -115,6 +142,7 @@ func (w *chatWriter) pieces(p place, key string, content []byte) ([]piece, error
 	if !rawjson.IsArray(content) {
 		return nil, realm.Invalid(p.field("."+key), "The field `"+p.field("."+key)+"` must be a text or an array of parts.")
 	}
+	p = p.in("." + key)
 	for i, part := range w.objects(content) {
 		said, field := piece{part: part, mark: part.get("prompt_cache_breakpoint")}, "text"
 		switch kind := plain(part.get("type")); string(kind) {
@@ -125,9 +153,12 @@ func (w *chatWriter) pieces(p place, key string, content []byte) ([]piece, error
 			said.text = inside(part.get("refusal"))
 		default:
 			field = ""
+			if err := allowed(p.at(i), part); err != nil {
+				return nil, err
+			}
 		}
 		if field != "" && said.text == nil {
-			return nil, wrongType(p.in("."+key).at(i).field("."+field), aString)
+			return nil, wrongType(p.at(i).field("."+field), aString)
 		}
 		w.parts = append(w.parts, said)
 	}
@@ -201,7 +232,7 @@ func (p *piece) end(dst []byte) []byte {
 	return append(appendField(dst, "prompt_cache_breakpoint", p.mark), '}')
 }
 
-// appendPart appends a part of any kind.
+// appendPart appends a part that shownPart allows.
 func (p *piece) appendPart(dst []byte, at place) ([]byte, error) {
 	if p.text != nil {
 		return p.appendText(dst), nil
@@ -212,12 +243,8 @@ func (p *piece) appendPart(dst []byte, at place) ([]byte, error) {
 		dst, err = appendChatImage(dst, at, p.part)
 	case "input_file":
 		dst, err = appendChatFile(dst, at, p.part)
-	case "input_audio":
+	default: // the last that shownPart allows
 		dst, err = appendChatAudio(dst, at, p.part)
-	default:
-		if err = notInChat(at.field(".type")); !p.part.is() {
-			err = wrongType(at.field(""), anObject)
-		}
 	}
 	return p.end(dst), err
 }
@@ -291,7 +318,7 @@ func (w *chatWriter) toolMessage(i int, id string) error {
 			content = item.get("status")
 		}
 	}
-	pieces, err := w.pieces(p, "output", content)
+	pieces, err := w.pieces(p, "output", content, shownPart)
 	if err == nil && !onlyTexts(pieces) {
 		err = w.show(p.in(".output"), id, pieces)
 	}

@@ -19,6 +19,9 @@ const (
 	outputSearch
 )
 
+// kindSet is a set of kinds, a bit for each.
+type kindSet uint8
+
 // idPrefixes are what the ids of items begin with.
 var idPrefixes = [...]string{
 	outputMessage: "msg_", outputReasoning: "rs_", outputImage: "ig_",
@@ -68,6 +71,7 @@ type outputItem struct {
 	tool      toolName
 	told      bool // the client was told of it
 	unwrap    unwrapper
+	brackets  brackets // of the arguments
 }
 
 func (it *outputItem) isCall() bool { return it.kind >= outputFunction }
@@ -94,6 +98,7 @@ func (s *responseStream) newItem(kind outputKind) *outputItem {
 	if s.made++; s.made > maxItems && !s.ended {
 		s.tooLong()
 	}
+	s.kinds |= 1 << kind
 	return &outputItem{kind: kind}
 }
 
@@ -127,7 +132,7 @@ func (s *responseStream) say(dst []byte, part partKind, text []byte) []byte {
 // text. That would make a message and a reasoning item of every chunk: so it gets one
 // item, beside the message, which stays open as long as that.
 func (s *responseStream) think(dst, text []byte, along bool) []byte {
-	if len(text) == 0 {
+	if len(text) == 0 || s.repeats(outputReasoning) {
 		return dst
 	}
 	it := s.open

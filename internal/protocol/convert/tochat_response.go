@@ -16,7 +16,7 @@ func (c *responsesClient) Answer(dst, answer []byte) ([]byte, error) {
 	}
 	problem, _ := doc.Get("error")
 	choices, _ := doc.Get("choices")
-	if !rawjson.IsEmpty(problem) || rawjson.IsEmpty(choices) || !rawjson.IsArray(choices) {
+	if openai.IsError(problem) || rawjson.IsEmpty(choices) || !rawjson.IsArray(choices) {
 		e := openai.ParseError(doc.Body)
 		if e.Message == "" {
 			e.Message = "The answer is no chat completion."
@@ -165,49 +165,24 @@ func (s *responseStream) response(dst []byte, status, problem string) []byte {
 	return append(dst, '}')
 }
 
-// counts that chat has under these names, some upstreams of their own beside them.
-var (
-	cachedNames    = [...]string{"prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"}
-	writtenNames   = [...]string{"cache_creation_input_tokens"}
-	reasoningNames = [...]string{"reasoning_tokens"}
-)
-
-// responsesUsage is a usage in the words of Responses; null if there is none.
+// responsesUsage is a usage in the words of Responses; null if there is none. Some
+// upstreams have names of their own for details.
 func responsesUsage(raw []byte) []byte {
-	get := reader(raw)
-	input, known := rawjson.Int(get("prompt_tokens"))
-	output, also := rawjson.Int(get("completion_tokens"))
-	total, counted := rawjson.Int(get("total_tokens"))
-	if !known && !also {
+	u, ok := readCounts(raw)
+	if !ok {
 		return []byte("null")
 	}
-	reasoning := detail(get, "completion_tokens_details", "reasoning_tokens", reasoningNames[:])
-	switch {
-	case !counted:
-		total = input + output
-	case reasoning > 0 && total == input+output+reasoning:
-		output += reasoning // some count it beside the output; here it is part of it
+	reasoning := u.detail(outputDetails, "reasoning_tokens", "reasoning_tokens")
+	if reasoning > 0 && u.total == u.input+u.output+reasoning {
+		u.output += reasoning // some count it beside the output; here it is part of it
 	}
 	var b []byte
 	number := func(key string, n int64) { b = strconv.AppendInt(append(b, key...), n, 10) }
-	number(`{"input_tokens":`, input)
-	number(`,"input_tokens_details":{"cached_tokens":`, detail(get, "prompt_tokens_details", "cached_tokens", cachedNames[:]))
-	number(`,"cache_write_tokens":`, detail(get, "prompt_tokens_details", "cache_write_tokens", writtenNames[:]))
-	number(`},"output_tokens":`, output)
+	number(`{"input_tokens":`, u.input)
+	number(`,"input_tokens_details":{"cached_tokens":`, u.detail(inputDetails, "cached_tokens", "prompt_cache_hit_tokens", "cached_tokens", "cache_read_input_tokens"))
+	number(`,"cache_write_tokens":`, u.detail(inputDetails, "cache_write_tokens", "cache_creation_input_tokens"))
+	number(`},"output_tokens":`, u.output)
 	number(`,"output_tokens_details":{"reasoning_tokens":`, reasoning)
-	number(`},"total_tokens":`, total)
+	number(`},"total_tokens":`, u.total)
 	return append(b, '}')
-}
-
-// detail is a count in an inner object, or under a name beside it.
-func detail(get func(string) []byte, object, key string, beside []string) int64 {
-	if n, ok := rawjson.Int(at(get(object), key)); ok {
-		return n
-	}
-	for _, name := range beside {
-		if n, ok := rawjson.Int(get(name)); ok {
-			return n
-		}
-	}
-	return 0
 }

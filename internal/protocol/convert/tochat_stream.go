@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -31,6 +32,7 @@ type responseStream struct {
 	items  []*outputItem // what the client was told of, in that order
 	calls  []*outputItem // in the order in which they began; some wait for a name
 	made   int           // items and calls that wait
+	kinds  kindSet       // of them
 	open   *outputItem   // the message or reasoning that is being written
 	beside *outputItem   // reasoning that comes along with the open message
 	last   *outputItem   // the call that was last spoken of
@@ -43,7 +45,8 @@ type responseStream struct {
 	chosen   bool        // which choice is converted is known
 	index    int64       // of that choice
 	legacy   *outputItem // the call of the deprecated kind
-	streamed bool        // output came in a delta
+	streamed kindSet     // output that came by the deltas
+	again    bool        // a message is read, which may repeat it
 	plain    bool        // reasoning came as text, so its details repeat it
 	lost     bool        // something came that Responses has no form for
 
@@ -55,7 +58,11 @@ type responseStream struct {
 }
 
 // Stream begins the conversion of a stream.
-func (c *responsesClient) Stream(most int) Stream { return &responseStream{c: c, most: most} }
+func (c *responsesClient) Stream(most int) Stream {
+	const n = usualFields
+	room := make([]rawjson.Field, 3*n)
+	return &responseStream{c: c, most: most, top: room[:0:n], choice: room[n : n : 2*n], delta: room[2*n : 2*n]}
+}
 
 // Point is how far the response has come.
 func (s *responseStream) Point() openai.Point {
@@ -94,9 +101,12 @@ func (s *responseStream) Event(dst, kind, data []byte) ([]byte, error) {
 		return dst, &openai.DataError{Err: err}
 	}
 	s.top = doc.Fields[:0]
+	if isBroken(data) { // what is taken over as it is goes into one line
+		doc.Body = unbroken(bytes.Clone(data))
+	}
 	problem, _ := doc.Get("error")
 	object, _ := doc.Get("object")
-	if string(kind) == "error" || !rawjson.IsEmpty(problem) || rawjson.Equal(object, "error") {
+	if string(kind) == "error" || openai.IsError(problem) || rawjson.Equal(object, "error") {
 		s.fail(openai.ParseError(data))
 		return dst, s.told
 	}
@@ -140,7 +150,7 @@ func (s *responseStream) failure() *openai.UpstreamError {
 	if s.reason() != "" {
 		return nil // it says itself that something is missing
 	}
-	said := len(s.items) != 0
+	said := slices.ContainsFunc(s.items, func(it *outputItem) bool { return it.kind != outputReasoning })
 	for _, it := range s.calls {
 		switch {
 		case it.wire != "":

@@ -177,3 +177,26 @@ func TestToChatIDsOfTurns(t *testing.T) {
 		}
 	}
 }
+
+// A usage is told by the counts that are sensible, whichever dialect names them.
+func TestResponsesUsage(t *testing.T) {
+	told := func(input, output, total, reasoning int) string {
+		return fmt.Sprintf(`{"input_tokens":%d,"input_tokens_details":{"cached_tokens":0,"cache_write_tokens":0},"output_tokens":%d,"output_tokens_details":{"reasoning_tokens":%d},"total_tokens":%d}`, input, output, reasoning, total)
+	}
+	for usage, want := range map[string]string{
+		`{"prompt_tokens":12.0,"completion_tokens":3.0,"total_tokens":15.0}`:                                              told(12, 3, 15, 0),
+		`{"input_tokens":12,"output_tokens":3,"output_tokens_details":{"reasoning_tokens":2}}`:                            told(12, 3, 15, 2),
+		`{"prompt_tokens":10,"total_tokens":15}`:                                                                          told(10, 5, 15, 0),
+		`{"completion_tokens":5,"total_tokens":15}`:                                                                       told(10, 5, 15, 0),
+		`{"prompt_tokens":10,"completion_tokens":5,"total_tokens":18,"completion_tokens_details":{"reasoning_tokens":3}}`: told(10, 8, 18, 3),
+		`{"prompt_tokens":10,"completion_tokens":5,"completion_tokens_details":{"reasoning_tokens":-3}}`:                  told(10, 5, 15, 0),
+		`{"prompt_tokens":-1,"completion_tokens":5,"total_tokens":15}`:                                                    told(10, 5, 15, 0),
+		`{"prompt_tokens":9223372036854775807,"completion_tokens":9223372036854775807}`:                                   "null",
+		`{"prompt_tokens":10}`:                        "null",
+		`{"prompt_tokens":10,"completion_tokens":-5}`: "null",
+	} {
+		if got := string(responsesUsage([]byte(usage))); got != want {
+			t.Errorf("%s is told as %s", usage, got)
+		}
+	}
+}

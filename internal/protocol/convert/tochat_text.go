@@ -269,3 +269,39 @@ func appendEscaped(dst []byte, text string) []byte {
 	dst = rawjson.AppendString(dst, text)
 	return append(dst[:begun], dst[begun+1:len(dst)-1]...)
 }
+
+// brackets finds where the first bracket of JSON is closed that comes in pieces, inside a
+// JSON string. It reads each piece once, because some upstreams make us ask at each.
+type brackets struct {
+	read            int // so much of the text
+	depth           int
+	inText, escaped bool // within a string, behind a backslash there
+	closed          bool
+}
+
+// close tells whether the bracket is closed in a text, which is the one of the last time
+// or a longer one.
+func (b *brackets) close(text []byte) bool {
+	more, _ := rawjson.String(quoted(text[b.read:]))
+	b.read = len(text)
+	for i := range len(more) {
+		b.next(more[i])
+	}
+	return b.closed
+}
+
+func (b *brackets) next(c byte) {
+	switch {
+	case b.escaped:
+		b.escaped = false
+	case b.inText:
+		b.escaped, b.inText = c == '\\', c != '"'
+	case c == '"':
+		b.inText = true
+	case c == '{' || c == '[':
+		b.depth++
+	case c == '}' || c == ']':
+		b.depth--
+		b.closed = b.closed || b.depth == 0
+	}
+}

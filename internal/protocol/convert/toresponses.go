@@ -29,6 +29,7 @@ import (
 // what neither dialect knows, which is the upstream's to understand or refuse.
 type chatClient struct {
 	body     []byte
+	added    []string
 	model    string // as the client named it
 	usage    bool   // a usage chunk was asked for
 	logprobs bool
@@ -83,6 +84,8 @@ func ToResponses(r *openai.Request) (Conversion, error) {
 }
 
 func (c *chatClient) Body() []byte { return c.body }
+
+func (c *chatClient) Added() []string { return c.added }
 
 // responsesWriter writes a Responses request while the Chat request is read field
 // by field. What several fields make together is collected and written last.

@@ -33,6 +33,14 @@ func TestCallsAreBounded(t *testing.T) {
 				return fmt.Sprintf(`{"type":"response.output_item.added","item":{"type":"message","id":"%d%s"}}`, i, many)
 			}, mostKept/mib + 1, errTooMuchHeld,
 		},
+		"names that come later": {
+			func(i int) string {
+				if i%2 == 0 {
+					return fmt.Sprintf(`{"type":"response.output_item.added","output_index":%d,"item":{"type":"message"}}`, i)
+				}
+				return fmt.Sprintf(`{"type":"response.output_text.delta","output_index":%d,"item_id":"%d%s","delta":"x"}`, i-1, i, many)
+			}, 2 * mostKept / mib, errTooMuchHeld,
+		},
 		"texts, each of another message": {
 			func(i int) string {
 				return fmt.Sprintf(`{"type":"response.output_text.delta","item_id":"a%d","delta":"x"}`, i)

@@ -17,11 +17,11 @@ var (
 // streamCall is what is known of a call. The client hears of it as soon as it has a
 // name and an id, which may be later than the first arguments: these wait.
 type streamCall struct {
-	number   int    // its index for the client; -1 until it was announced
-	id, name []byte // call_id and name, the insides of raw strings; nil: not told
-	custom   bool   // of a custom tool
-	sent     bool   // some of the input went out
-	input    []byte // the inside of a raw string: what waits, or came with the announcement
+	number   int      // its index for the client; -1 until it was announced
+	id, name []byte   // call_id and name, the insides of raw strings; nil: not told
+	custom   bool     // of a custom tool
+	sent     sentText // what of the input went out
+	input    []byte   // the inside of a raw string: what waits, or came with the announcement
 }
 
 // stray tells whether no event has named the call that arguments are of.
@@ -75,10 +75,7 @@ func (s *chatStream) addedCall(dst []byte, it *streamItem, get func(string) []by
 		return dst
 	}
 	dst = s.announce(dst, it)
-	if len(waiting) != 0 {
-		dst = s.sendInput(dst, c, waiting)
-	}
-	return dst
+	return s.sendInput(dst, c, waiting)
 }
 
 // announce tells the client of a call.
@@ -106,8 +103,8 @@ func (s *chatStream) announce(dst []byte, it *streamItem) []byte {
 	return s.close(dst)
 }
 
-// arguments sends a piece of a call's arguments or input; all of it, where the event
-// has that, only if no piece came before. What cannot go out yet waits.
+// arguments sends a piece of a call's arguments or input; of all of it, where the event
+// has that, what the pieces before lack. What cannot go out yet waits.
 func (s *chatStream) arguments(dst []byte, event *rawjson.Doc, key string, custom bool) ([]byte, error) {
 	raw, _ := event.Get(key)
 	text := inside(raw)
@@ -122,25 +119,38 @@ func (s *chatStream) arguments(dst []byte, event *rawjson.Doc, key string, custo
 		return dst, errTooManyItems
 	}
 	c := &it.call
-	piece := key == "delta"
-	switch {
-	case c.number >= 0 && (piece || !c.sent):
-		return s.sendInput(dst, c, text), nil
-	case c.number >= 0:
-		return dst, nil
-	case piece:
-		s.held += len(text)
-		c.input = append(c.input, text...)
-	case len(c.input) == 0:
-		c.input = s.hold(text)
+	if key != "delta" {
+		text = c.rest(text)
 	}
+	if c.number >= 0 {
+		return s.sendInput(dst, c, text), nil
+	}
+	s.held += len(text)
+	c.input = append(c.input, text...)
 	s.identify(c, func(key string) []byte { raw, _ := event.Get(key); return raw }, custom)
 	return dst, nil
 }
 
+// rest is what of a whole input the pieces before lack, sent or waiting.
+func (c *streamCall) rest(text []byte) []byte {
+	if c.number >= 0 {
+		return c.sent.rest(text)
+	}
+	if len(c.input) > longestEscape*len(text) {
+		return nil // it is longer, and need not be read once more
+	}
+	var waiting sentText
+	waiting.add(c.input)
+	return waiting.rest(text)
+}
+
+// sendInput sends a piece of an input, if there is any.
 func (s *chatStream) sendInput(dst []byte, c *streamCall, text []byte) []byte {
-	c.sent = true
+	s.sending = &c.sent
+	s.sending.add(text)
 	switch {
+	case len(text) == 0:
+		return dst
 	case s.c.legacy && c.number > 0:
 		return dst
 	case s.c.legacy:
@@ -176,11 +186,11 @@ func (s *chatStream) completeCall(dst []byte, it *streamItem, get func(string) [
 	if len(text) == 0 {
 		text = c.input
 	}
-	if len(text) != 0 && !c.sent {
-		s.claim(text)
-		dst = s.sendInput(dst, c, text)
+	rest := c.sent.rest(text)
+	if len(rest) != 0 {
+		s.claim(rest)
 	}
-	return dst
+	return s.sendInput(dst, c, rest)
 }
 
 // claim forgets the strays that are pieces of a text: they came under ids of their
@@ -213,7 +223,7 @@ func (s *chatStream) flush(dst []byte) []byte {
 	for i := range s.items {
 		it := &s.items[i]
 		c := &it.call
-		if it.kind != itemCall || len(c.name) == 0 || c.sent {
+		if it.kind != itemCall || len(c.name) == 0 || c.sent.units != 0 {
 			continue
 		}
 		if c.number < 0 {
@@ -222,9 +232,7 @@ func (s *chatStream) flush(dst []byte) []byte {
 		if len(c.input) == 0 {
 			c.input = s.takeStray()
 		}
-		if len(c.input) != 0 {
-			dst = s.sendInput(dst, c, c.input)
-		}
+		dst = s.sendInput(dst, c, c.input)
 	}
 	return dst
 }

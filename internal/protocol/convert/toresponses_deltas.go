@@ -6,8 +6,8 @@ import (
 	"realms/internal/protocol/rawjson"
 )
 
-// text sends a piece of a message's text or refusal; the whole of it, where the event
-// has that, only if no piece of the part came before.
+// text sends a piece of a message's text or refusal; of the whole of it, where the
+// event has that, what the pieces before lack.
 func (s *chatStream) text(dst []byte, event *rawjson.Doc, key, field string) []byte {
 	raw, _ := event.Get(key)
 	text := inside(raw)
@@ -15,12 +15,15 @@ func (s *chatStream) text(dst []byte, event *rawjson.Doc, key, field string) []b
 		return dst
 	}
 	it := s.item(itemMessage, partMark(event))
-	bit := partBit(event)
-	if it == nil || key != "delta" && it.parts&bit != 0 {
+	if it == nil {
 		return dst
 	}
 	logprobs, _ := event.Get("logprobs")
-	return s.say(dst, it, bit, spoken{field: field, text: text, logprobs: logprobs})
+	what := spoken{field: field, text: text, logprobs: logprobs}
+	if key == "delta" {
+		return s.say(dst, it, partBit(event), what)
+	}
+	return s.sayRest(dst, it, partBit(event), what)
 }
 
 // spoken is text on its way to the client.
@@ -30,6 +33,25 @@ type spoken struct {
 	logprobs []byte
 }
 
+// sayRest sends what the pieces before lack of a part: all of it if there were none.
+func (s *chatStream) sayRest(dst []byte, it *streamItem, bit uint64, what spoken) []byte {
+	if it.parts&bit == 0 {
+		return s.say(dst, it, bit, what)
+	}
+	return s.sayTail(dst, it, bit, what)
+}
+
+// sayTail sends what a part has behind what went out of it. Which log probabilities
+// are those of the tail cannot be told.
+func (s *chatStream) sayTail(dst []byte, it *streamItem, bit uint64, what spoken) []byte {
+	tail := s.tail(it, bit, what.field, what.text)
+	if len(tail) == 0 {
+		return dst
+	}
+	return s.say(dst, it, bit, spoken{field: what.field, text: tail})
+}
+
+// say sends text of a part, and notes what went out of it.
 func (s *chatStream) say(dst []byte, it *streamItem, bit uint64, what spoken) []byte {
 	if it.parts == 0 {
 		it.start = s.letters
@@ -37,6 +59,7 @@ func (s *chatStream) say(dst []byte, it *streamItem, bit uint64, what spoken) []
 	if it.parts&bit == 0 {
 		it.before = s.letters
 	}
+	s.utter(it, bit, what.field, what.text)
 	it.parts |= bit
 	if what.field == "content" {
 		s.letters += letters(what.text)
@@ -56,15 +79,15 @@ func (s *chatStream) say(dst []byte, it *streamItem, bit uint64, what spoken) []
 // part sends a part that came whole.
 func (s *chatStream) part(dst []byte, event *rawjson.Doc) []byte {
 	raw, _ := event.Get("part")
-	what, ok := partText(reader(raw))
+	what, ok := partText(s.inner.object(raw).get)
 	if !ok || len(what.text) == 0 {
 		return dst
 	}
 	it := s.item(itemMessage, partMark(event))
-	if bit := partBit(event); it != nil && it.parts&bit == 0 {
-		return s.say(dst, it, bit, what)
+	if it == nil {
+		return dst
 	}
-	return dst
+	return s.sayRest(dst, it, partBit(event), what)
 }
 
 // partText is what a message's part says; false if it is of another kind (of
@@ -81,14 +104,14 @@ func partText(get func(string) []byte) (what spoken, ok bool) {
 	return spoken{field: "content", text: inside(text), logprobs: get("logprobs")}, rawjson.IsString(text)
 }
 
-// completeMessage sends the parts of which nothing went out, and the annotations if
-// no event had one. Parts are told apart by number where that can be relied on: if
-// as many went out as there are, none is missing.
+// completeMessage sends the parts of which nothing went out, what the last one lacks,
+// and the annotations if no event had one. Parts are told apart by number where that
+// can be relied on: if as many went out as there are, none is missing.
 func (s *chatStream) completeMessage(dst []byte, it *streamItem, content []byte) []byte {
 	var parts []func(string) []byte
 	n := 0
 	for _, raw := range rawjson.Elements(content) {
-		get := reader(raw)
+		get := s.inner.object(raw).get
 		if what, ok := partText(get); ok && len(what.text) != 0 {
 			n++
 		}
@@ -115,6 +138,8 @@ func (s *chatStream) completeMessage(dst []byte, it *streamItem, content []byte)
 		}
 		if missing && len(what.text) != 0 && (sent&bit == 0 || i >= 64) {
 			dst = s.say(dst, it, bit, what)
+		} else {
+			dst = s.sayTail(dst, it, bit, what)
 		}
 		if what.field == "content" {
 			before += letters(what.text)
@@ -154,6 +179,8 @@ func (s *chatStream) annotation(dst []byte, event *rawjson.Doc) []byte {
 	return s.sendRaw(dst, "annotations", list(elements))
 }
 
+const reasoningField = "reasoning_content"
+
 // reasoning sends a piece of reasoning. Of an item that has both a summary and the
 // text itself, the client sees the one that came first.
 func (s *chatStream) reasoning(dst []byte, event *rawjson.Doc, key string, kind reasoningKind) []byte {
@@ -176,6 +203,9 @@ func (s *chatStream) reasoning(dst []byte, event *rawjson.Doc, key string, kind 
 		bit = 1 << min(n, 63)
 	}
 	if key != "delta" && it.parts&bit != 0 {
+		text = s.tail(it, bit, reasoningField, text)
+	}
+	if len(text) == 0 {
 		return dst
 	}
 	it.reasoning = kind
@@ -184,7 +214,8 @@ func (s *chatStream) reasoning(dst []byte, event *rawjson.Doc, key string, kind 
 
 // think sends reasoning; another part of it begins a paragraph.
 func (s *chatStream) think(dst []byte, it *streamItem, bit uint64, text []byte) []byte {
-	dst = append(s.open(dst), `"reasoning_content":"`...)
+	s.utter(it, bit, reasoningField, text)
+	dst = append(s.open(dst), `"`+reasoningField+`":"`...)
 	s.textAt = len(dst)
 	if it.parts&bit == 0 && s.reasoned {
 		dst = append(dst, paragraph...)

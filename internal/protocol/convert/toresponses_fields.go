@@ -29,6 +29,7 @@ func (w *responsesWriter) finish() error {
 	w.out = slices.Grow(w.out, len(w.input)+len(w.tools)+len(w.format)+usualRest)
 	w.putList("input", w.input)
 	if !w.store { // Chat keeps nothing unless it is asked to, Responses keep everything
+		w.client.added = append(w.client.added, "store")
 		w.put("store", []byte("false"))
 	}
 	w.finishTools()
@@ -106,6 +107,9 @@ func (w *responsesWriter) finishOutput() {
 	}
 	if len(include) != 0 {
 		w.putList("include", include)
+		if !w.client.logprobs {
+			w.client.added = append(w.client.added, "include")
+		}
 	}
 	if w.streamsOut && len(w.obfuscation) != 0 {
 		w.put("stream_options", fields(appendField(nil, "include_obfuscation", w.obfuscation)))

@@ -26,6 +26,7 @@ type streamItem struct {
 	kind    itemKind
 	id      []byte // the inside of the raw string; nil: none
 	index   int64  // output_index; -1: none
+	place   int    // among the items of the stream
 	added   bool   // an event of its own began it
 	closed  bool   // an event of its own ended it
 	matched bool   // found again in the last event
@@ -103,9 +104,9 @@ func (it *streamItem) may(m mark) bool {
 }
 
 // learn takes over what an event tells of an item that none before it has told.
-func (it *streamItem) learn(m mark) {
+func (s *chatStream) learn(it *streamItem, m mark) {
 	if len(it.id) == 0 {
-		it.id = bytes.Clone(m.id)
+		it.id = s.hold(m.id)
 	}
 	if it.index < 0 {
 		it.index = m.index
@@ -151,7 +152,7 @@ func (s *chatStream) item(kind itemKind, m mark) *streamItem {
 	if it == nil {
 		return s.note(kind, m)
 	}
-	it.learn(m)
+	s.learn(it, m)
 	return it
 }
 
@@ -161,8 +162,9 @@ func (s *chatStream) note(kind itemKind, m mark) *streamItem {
 		s.full = true
 		return nil
 	}
-	s.items = append(s.items, streamItem{kind: kind, index: m.index, id: s.hold(m.id), call: streamCall{number: -1}})
-	return &s.items[len(s.items)-1]
+	n := len(s.items)
+	s.items = append(s.items, streamItem{kind: kind, index: m.index, id: s.hold(m.id), place: n, call: streamCall{number: -1}})
+	return &s.items[n]
 }
 
 var errTooManyItems = errors.New("the response has too many output items")
@@ -189,7 +191,7 @@ func kindOf(typ []byte) (kind itemKind, custom, ok bool) {
 // ahead of this.
 func (s *chatStream) added(dst []byte, event *rawjson.Doc) ([]byte, error) {
 	raw, _ := event.Get("item")
-	get := reader(raw)
+	get := s.inner.object(raw).get
 	kind, custom, ok := kindOf(get("type"))
 	if !ok {
 		s.foreign = true
@@ -202,7 +204,7 @@ func (s *chatStream) added(dst []byte, event *rawjson.Doc) ([]byte, error) {
 			return dst, errTooManyItems
 		}
 	}
-	it.learn(m)
+	s.learn(it, m)
 	it.added = true
 	if kind == itemCall {
 		dst = s.addedCall(dst, it, get, custom)
@@ -213,7 +215,7 @@ func (s *chatStream) added(dst []byte, event *rawjson.Doc) ([]byte, error) {
 // done sends what of an item did not come in pieces.
 func (s *chatStream) done(dst []byte, event *rawjson.Doc) ([]byte, error) {
 	raw, _ := event.Get("item")
-	get := reader(raw)
+	get := s.inner.object(raw).get
 	kind, custom, ok := kindOf(get("type"))
 	if !ok {
 		s.foreign = true
@@ -232,12 +234,12 @@ func (s *chatStream) done(dst []byte, event *rawjson.Doc) ([]byte, error) {
 func (s *chatStream) last(dst, output []byte) ([]byte, error) {
 	var places []int
 	for _, raw := range rawjson.Elements(output) {
-		places = append(places, s.known(reader(raw)))
+		places = append(places, s.known(s.inner.object(raw).get))
 	}
 	n := -1
 	for _, raw := range rawjson.Elements(output) {
 		n++
-		get := reader(raw)
+		get := s.inner.object(raw).get
 		kind, custom, ok := kindOf(get("type"))
 		if !ok {
 			continue

@@ -16,8 +16,9 @@ type deltaMold struct {
 	gaps     [maxGaps]gapKind
 	n        int // of gaps; 0: there is no mold
 
-	head, tail []byte // of the chunk, around the text
-	content    bool   // the text counts as content
+	head, tail []byte    // of the chunk, around the text
+	content    bool      // the text counts as content
+	sent       *sentText // what the text is a piece of; items do not move before the mold breaks
 }
 
 type gapKind uint8
@@ -122,6 +123,7 @@ func (s *chatStream) repeat(dst, text []byte) []byte {
 	if s.mold.content {
 		s.letters += letters(text)
 	}
+	s.mold.sent.add(text)
 	dst = append(append(dst, s.mold.head...), text...)
 	return append(dst, s.mold.tail...)
 }

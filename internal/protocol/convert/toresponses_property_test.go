@@ -114,6 +114,7 @@ type habits struct {
 	ids, indices                                        bool
 	changing                                            bool // ids are others in each event
 	late                                                bool // ids come with the ends alone
+	short                                               bool // the last deltas are lost
 	gap                                                 int
 }
 
@@ -123,6 +124,7 @@ func drawHabits(t *rapid.T) habits {
 		added: on("added"), deltas: on("deltas"), textDone: on("text done"), partDone: on("part done"), itemDone: on("item done"), output: on("output"),
 		ids: on("ids"), indices: on("indices"), late: rapid.IntRange(0, 4).Draw(t, "late") == 0, changing: rapid.IntRange(0, 4).Draw(t, "changing") == 0, gap: rapid.IntRange(1, 3).Draw(t, "gap"),
 	}
+	h.short = h.textDone && rapid.IntRange(0, 3).Draw(t, "short") == 0
 	if !h.itemDone { // somewhere must be what no other event has
 		h.output = true
 	}
@@ -193,7 +195,11 @@ func (it *streamedItem) pieces(t *rapid.T, h *habits, event func(kind, rest stri
 	for i, text := range texts {
 		at := fmt.Sprintf(`,%q:%d`, number, i)
 		if h.deltas {
-			for _, piece := range split(t, text) {
+			pieces := split(t, text)
+			if h.short {
+				pieces = pieces[:rapid.IntRange(0, len(pieces)).Draw(t, "come")]
+			}
+			for _, piece := range pieces {
 				event(delta, at+`,"delta":`+quote(piece), true)
 			}
 		}

@@ -38,58 +38,21 @@ func appendCreated(dst, created []byte) []byte {
 }
 
 // chatUsage is a usage in the words of chat; nil if there is none. Details keep
-// whatever they count. A count that is missing follows from the two others; where it
-// does not, nothing is told: clients would read none.
+// whatever they count.
 func chatUsage(raw []byte) []byte {
-	get := reader(raw)
-	first := func(keys ...string) []byte {
-		for _, key := range keys {
-			if value := get(key); value != nil {
-				return value
-			}
-		}
+	u, ok := readCounts(raw)
+	if !ok {
 		return nil
 	}
-	input, hasInput := count(first("input_tokens", "prompt_tokens"))
-	output, hasOutput := count(first("output_tokens", "completion_tokens"))
-	total, hasTotal := count(get("total_tokens"))
-	switch {
-	case hasInput && hasOutput:
-		if !hasTotal {
-			total = input + output
-		}
-	case hasTotal && hasInput && total >= input:
-		output = total - input
-	case hasTotal && hasOutput && total >= output:
-		input = total - output
-	default:
-		return nil
-	}
-	usage := strconv.AppendInt([]byte(`{"prompt_tokens":`), input, 10)
-	usage = strconv.AppendInt(append(usage, `,"completion_tokens":`...), output, 10)
-	usage = strconv.AppendInt(append(usage, `,"total_tokens":`...), total, 10)
-	for _, part := range [...][2]string{{"prompt_tokens_details", "input_tokens_details"}, {"completion_tokens_details", "output_tokens_details"}} {
-		if details := first(part[1], part[0]); rawjson.IsObject(details) {
+	usage := strconv.AppendInt([]byte(`{"prompt_tokens":`), u.input, 10)
+	usage = strconv.AppendInt(append(usage, `,"completion_tokens":`...), u.output, 10)
+	usage = strconv.AppendInt(append(usage, `,"total_tokens":`...), u.total, 10)
+	for _, part := range [...][2]string{inputDetails, outputDetails} {
+		if details := u.first(part[1], part[0]); rawjson.IsObject(details) {
 			usage = appendField(usage, part[0], details)
 		}
 	}
 	return append(usage, '}')
-}
-
-// maxCount bounds what is believed of a count: the greatest whole number that every
-// reader of JSON has.
-const maxCount = 1 << 53
-
-// count is a number of tokens; some upstreams write a fraction.
-func count(raw []byte) (int64, bool) {
-	if n, ok := rawjson.Int(raw); ok {
-		return n, n >= 0 && n <= maxCount
-	}
-	f, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || f < 0 || f > maxCount {
-		return 0, false
-	}
-	return int64(f), true
 }
 
 // appendAnnotation appends where a text was taken from, with a comma behind it. Chat

@@ -15,6 +15,7 @@ import (
 type chatStream struct {
 	c      *chatClient
 	fields []rawjson.Field // of the event; reused
+	inner  objectReader    // for the objects of an event
 
 	head  []byte // of a chunk, up to its choices; empty before the first event
 	ended bool
@@ -32,12 +33,17 @@ type chatStream struct {
 	reasoned bool
 	letters  int // of the content so far
 
-	mold   deltaMold
-	textAt int // where in dst the text of the last chunk is; -1: in none
+	latest utterance
+
+	mold    deltaMold
+	textAt  int       // where in dst the text of the last chunk is; -1: in none
+	sending *sentText // what this text was added to
 }
 
 // Stream begins a conversion.
-func (c *chatClient) Stream(most int) Stream { return &chatStream{c: c, most: most} }
+func (c *chatClient) Stream(most int) Stream {
+	return &chatStream{c: c, most: most, fields: make([]rawjson.Field, 0, usualFields)}
+}
 
 // Point is how far the chat stream has come: its error event and its keep-alive need
 // to know nothing of it.
@@ -68,6 +74,10 @@ func (s *chatStream) Event(dst, kind, data []byte) ([]byte, error) {
 		return dst, err
 	}
 	s.fields = event.Fields[:0]
+	s.inner.forget()
+	if isBroken(data) { // what is copied of it must not end a line of ours
+		event.Body = unbroken(bytes.Clone(data))
+	}
 	typ, _ := event.Get("type")
 	if rawjson.IsString(typ) {
 		kind = inside(typ)
@@ -101,6 +111,7 @@ func (s *chatStream) Event(dst, kind, data []byte) ([]byte, error) {
 // castMold takes the mold of a delta that became dst[from:].
 func (s *chatStream) castMold(event *rawjson.Doc, dst []byte, from int) {
 	delta, _ := event.Get("delta")
+	s.mold.sent = s.sending
 	s.mold.content = bytes.HasSuffix(dst[:s.textAt], []byte(`"content":"`))
 	s.mold.cast(event, dst[from:s.textAt], dst[s.textAt+len(inside(delta)):])
 }
@@ -155,7 +166,7 @@ func (s *chatStream) convert(dst, kind []byte, event *rawjson.Doc) ([]byte, erro
 // begin makes what all chunks begin with, and sends the first one: the role.
 func (s *chatStream) begin(dst []byte, event *rawjson.Doc) []byte {
 	raw, _ := event.Get("response")
-	response := reader(raw)
+	response := s.inner.object(raw).get
 	id := response("id")
 	for _, key := range [...]string{"item_id", "id"} {
 		if id == nil {

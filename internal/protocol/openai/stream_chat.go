@@ -2,6 +2,7 @@ package openai
 
 import (
 	"bytes"
+	"strings"
 
 	"realms/internal/protocol/rawjson"
 	"realms/internal/sse"
@@ -147,7 +148,7 @@ func plainFinish(raw []byte) bool {
 // tells none. "error" is OpenRouter's, "insufficient_system_resource" DeepSeek's, "abort"
 // vLLM's and SGLang's, "network_error" Zhipu's.
 func FailedFinish(reason string) *UpstreamError {
-	switch reason {
+	switch strings.ToLower(reason) {
 	case "error", "abort", "network_error":
 		return &UpstreamError{Message: "The model's upstream failed while it was answering."}
 	case "insufficient_system_resource":
@@ -157,10 +158,16 @@ func FailedFinish(reason string) *UpstreamError {
 	}
 }
 
+// IsError tells whether the raw value of a field named error tells of one: a false there
+// tells of none.
+func IsError(raw []byte) bool {
+	return (rawjson.IsObject(raw) || rawjson.IsString(raw)) && !rawjson.IsEmpty(raw)
+}
+
 // choiceFailure is what a choice tells of its own failure: in an error object, or by
 // its finish_reason. Usage may still follow, so the stream goes on to its end.
 func choiceFailure(choice *rawjson.Doc, finish []byte) *UpstreamError {
-	if problem, _ := choice.Get("error"); !rawjson.IsEmpty(problem) {
+	if problem, _ := choice.Get("error"); IsError(problem) {
 		e := ParseError(choice.Body)
 		return &e
 	}
