@@ -188,8 +188,11 @@ func (x *exchange) stop(ctx context.Context, f *upstream.Failure) {
 	if x.form.conv != nil {
 		said = convert.ClientError(x.form.conv, said)
 	}
-	if x.channel.Type == realm.CodexOAuth || said != f.Error || !hasErrorObject(body) { // that backend has three shapes
+	switch {
+	case x.channel.Type == realm.CodexOAuth, !hasErrorObject(body): // that backend has three shapes
 		body, header = errorObject(&said), http.Header{"Content-Type": {"application/json"}}
+	case said != f.Error:
+		body = reworded(body, &f.Error, &said)
 	}
 	status := cmp.Or(f.Status, f.Outcome.Status)
 	x.rec.Status, x.rec.Error = status, x.lastTry().Error

@@ -149,6 +149,25 @@ func hasErrorObject(body []byte) bool {
 	return ok && rawjson.IsObject(raw)
 }
 
+// reworded puts what was translated of an error into its body, and leaves the rest of it
+// as the upstream has written it.
+func reworded(body []byte, theirs, said *openai.UpstreamError) []byte {
+	doc, err := rawjson.Scan(body, nil)
+	if err != nil {
+		return errorObject(said)
+	}
+	edits := rawjson.Edits{Doc: &doc}
+	for path, words := range map[string][2]string{"error.param": {theirs.Param, said.Param}, "error.message": {theirs.Message, said.Message}} {
+		if words[0] == words[1] {
+			continue
+		}
+		if err := edits.Set(path, rawjson.AppendString(nil, words[1])); err != nil {
+			return errorObject(said)
+		}
+	}
+	return edits.Apply(nil)
+}
+
 // errorObject puts an upstream's error into OpenAI's shape.
 func errorObject(e *openai.UpstreamError) []byte {
 	orNull := func(s string) any {

@@ -45,10 +45,18 @@ func clientFaultsComeBackAsTheyAre(t *testing.T, w *world) {
 	for _, e := range clientFaults {
 		for _, f := range forms {
 			body := strings.Replace(testkit.ErrorBody(e.kind, e.code, e.param, e.message), `{"error":`, "{ \"big\" : 12345678901234567890,\n\t\"error\" :", 1)
+			heard := body
+			if w.converted { // the field has the client's name, and all else is as it was
+				theirs, ours := `"param":"input"`, `"param":"messages"`
+				if f.responses {
+					theirs, ours = ours, theirs
+				}
+				heard = strings.Replace(body, theirs, ours, 1)
+			}
 			trials = append(trials, trial{
 				name: fmt.Sprintf("%d %s, %s", e.status, e.code, f.name), form: f,
 				scene: w.scene(t, leg{script: testkit.Always(testkit.Status(e.status, body)), keys: 2}, good),
-				want:  want{status: e.status, body: body, kind: e.kind, code: e.code, cause: realm.CauseClientError, header: map[string]string{"Content-Type": "application/json"}},
+				want:  want{status: e.status, body: heard, kind: e.kind, code: e.code, cause: realm.CauseClientError, header: map[string]string{"Content-Type": "application/json"}},
 				more:  func(t *testing.T, _ *answer, rec realm.RequestRecord) { hasWord(t, rec.Error, e.message) },
 			})
 		}
