@@ -121,8 +121,9 @@ func conversationRequest() string {
 
 // A conversion costs few allocations, however many tools and messages there are.
 func TestToResponsesAllocatesLittle(t *testing.T) {
+	most := 60.0
 	if raceEnabled {
-		t.Skip("the race detector allocates too")
+		most *= 2 // the detector's own; there are some 40 tools and 325 messages
 	}
 	for name, body := range map[string]string{"offering": offeringRequest(), "conversation": conversationRequest()} {
 		r, err := openai.ReadJSON(operation("chat.completions"), []byte(body), nil)
@@ -130,7 +131,7 @@ func TestToResponsesAllocatesLittle(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := testing.AllocsPerRun(10, func() { _, err = ToResponses(r) })
-		if err != nil || n > 60 {
+		if err != nil || n > most {
 			t.Errorf("%s: %v allocations, %v", name, n, err)
 		}
 	}
