@@ -1,8 +1,8 @@
 package convert
 
 import (
-	"bytes"
 	"iter"
+	"slices"
 	"strconv"
 
 	"realms/internal/protocol/rawjson"
@@ -122,36 +122,6 @@ func unspaced(text []byte) []byte {
 	return text
 }
 
-// isBroken tells whether JSON has line breaks.
-func isBroken(json []byte) bool {
-	return bytes.IndexByte(json, '\n') >= 0 || bytes.IndexByte(json, '\r') >= 0
-}
-
-// unbroken makes blanks of the line breaks in JSON, which stand only between its tokens:
-// the data of an event has one line.
-func unbroken(json []byte) []byte {
-	if !isBroken(json) {
-		return json
-	}
-	for i, c := range json {
-		if c == '\n' || c == '\r' {
-			json[i] = ' '
-		}
-	}
-	return json
-}
-
-// plain is the text of a raw string, which is not copied unless it has escapes; nil if
-// raw is no string.
-func plain(raw []byte) []byte {
-	text := inside(raw)
-	if bytes.IndexByte(text, '\\') < 0 {
-		return text
-	}
-	unescaped, _ := rawjson.String(raw)
-	return []byte(unescaped)
-}
-
 // place is where in the request something stands. It is put in words only where that is
 // refused: hardly ever.
 type place struct {
@@ -197,4 +167,77 @@ func (p place) field(key string) string {
 func (p place) refused(key, words string) error {
 	field := p.field(key)
 	return realm.Invalid(field, "The field `"+field+"` "+words)
+}
+
+// at is the raw value at a path of keys; nil if it is not there, or null.
+func at(raw []byte, path ...string) []byte {
+	var room []rawjson.Field
+	for _, key := range path {
+		if !rawjson.IsObject(raw) {
+			return nil
+		}
+		room = slices.Grow(room, usualFields)
+		doc, _ := rawjson.Scan(raw, room) // without fields if it has too many
+		if raw, _ = doc.Get(key); rawjson.IsNull(raw) {
+			return nil
+		}
+	}
+	return raw
+}
+
+// usualFields is how many fields nearly all objects inside have.
+const usualFields = 8
+
+// reader gives the raw values of an object's fields: nil for those that are not there,
+// or null, and for all if raw is no object.
+func reader(raw []byte) func(key string) []byte {
+	var doc rawjson.Doc
+	if rawjson.IsObject(raw) {
+		doc, _ = rawjson.Scan(raw, make([]rawjson.Field, 0, usualFields)) // without fields if it has too many
+	}
+	return func(key string) []byte {
+		value, _ := doc.Get(key)
+		if rawjson.IsNull(value) {
+			return nil
+		}
+		return value
+	}
+}
+
+// appendField appends ,"key":raw unless there is no value.
+func appendField(dst []byte, key string, raw []byte) []byte {
+	if len(raw) == 0 {
+		return dst
+	}
+	dst = append(append(append(dst, `,"`...), key...), `":`...)
+	return append(dst, raw...)
+}
+
+// copyFields appends fields of an object as they are written, those that are there.
+func copyFields(dst, object []byte, keys ...string) []byte {
+	get := reader(object)
+	for _, key := range keys {
+		dst = appendField(dst, key, get(key))
+	}
+	return dst
+}
+
+// fields makes an object of what appendField wrote.
+func fields(written []byte) []byte {
+	object := slices.Clone(written)
+	object[0] = '{' // was the first comma
+	return append(object, '}')
+}
+
+// list makes an array of elements that are each followed by a comma.
+func list(elements []byte) []byte {
+	return appendList(make([]byte, 0, len(elements)+2), elements)
+}
+
+// appendList appends the same array.
+func appendList(dst, elements []byte) []byte {
+	if len(elements) != 0 {
+		elements = elements[:len(elements)-1]
+	}
+	return append(append(append(dst, '['), elements...), ']')
 }

@@ -1,8 +1,6 @@
 package convert
 
 import (
-	"slices"
-
 	"realms/internal/protocol/openai"
 	"realms/internal/protocol/rawjson"
 	"realms/internal/realm"
@@ -219,24 +217,6 @@ func (w *responsesWriter) sameOrNone(key string, raw []byte) error {
 	return nil
 }
 
-// isOne and isZero tell what a number is, however it is written.
-func isOne(raw []byte) bool {
-	n, ok := rawjson.Int(raw)
-	return ok && n == 1
-}
-
-func isZero(raw []byte) bool {
-	for i, c := range raw {
-		switch {
-		case c == 'e' || c == 'E':
-			return i > 0
-		case c != '0' && c != '.' && c != '-':
-			return false
-		}
-	}
-	return len(raw) != 0
-}
-
 // onlyText tells whether a list of modalities asks for nothing but text.
 func onlyText(raw []byte) bool {
 	for _, kind := range rawjson.Elements(raw) {
@@ -245,57 +225,4 @@ func onlyText(raw []byte) bool {
 		}
 	}
 	return rawjson.IsArray(raw)
-}
-
-// at is the raw value at a path of keys; nil if it is not there, or null.
-func at(raw []byte, path ...string) []byte {
-	var room []rawjson.Field
-	for _, key := range path {
-		if !rawjson.IsObject(raw) {
-			return nil
-		}
-		room = slices.Grow(room, usualFields)
-		doc, _ := rawjson.Scan(raw, room) // without fields if it has too many
-		if raw, _ = doc.Get(key); rawjson.IsNull(raw) {
-			return nil
-		}
-	}
-	return raw
-}
-
-// usualFields is how many fields nearly all objects inside have.
-const usualFields = 8
-
-// reader gives the raw values of an object's fields: nil for those that are not there,
-// or null, and for all if raw is no object.
-func reader(raw []byte) func(key string) []byte {
-	var doc rawjson.Doc
-	if rawjson.IsObject(raw) {
-		doc, _ = rawjson.Scan(raw, make([]rawjson.Field, 0, usualFields)) // without fields if it has too many
-	}
-	return func(key string) []byte {
-		value, _ := doc.Get(key)
-		if rawjson.IsNull(value) {
-			return nil
-		}
-		return value
-	}
-}
-
-// inside is the text of a raw string as it is written, without the quotes; nil if
-// raw is no string.
-func inside(raw []byte) []byte {
-	if !rawjson.IsString(raw) {
-		return nil
-	}
-	return raw[1 : len(raw)-1]
-}
-
-// appendField appends ,"key":raw unless there is no value.
-func appendField(dst []byte, key string, raw []byte) []byte {
-	if len(raw) == 0 {
-		return dst
-	}
-	dst = append(append(append(dst, `,"`...), key...), `":`...)
-	return append(dst, raw...)
 }

@@ -184,32 +184,3 @@ func (w *responsesWriter) endTool(p place) {
 	w.tools = append(w.tools, '}', ',')
 	w.client.tools = append(w.client.tools, p)
 }
-
-// copyFields appends fields of an object as they are written, those that are there.
-func copyFields(dst, object []byte, keys ...string) []byte {
-	get := reader(object)
-	for _, key := range keys {
-		dst = appendField(dst, key, get(key))
-	}
-	return dst
-}
-
-// fields makes an object of what appendField wrote.
-func fields(written []byte) []byte {
-	object := slices.Clone(written)
-	object[0] = '{' // was the first comma
-	return append(object, '}')
-}
-
-// list makes an array of elements that are each followed by a comma.
-func list(elements []byte) []byte {
-	return appendList(make([]byte, 0, len(elements)+2), elements)
-}
-
-// appendList appends the same array.
-func appendList(dst, elements []byte) []byte {
-	if len(elements) != 0 {
-		elements = elements[:len(elements)-1]
-	}
-	return append(append(append(dst, '['), elements...), ']')
-}
