@@ -157,11 +157,13 @@ func reworded(body []byte, theirs, said *openai.UpstreamError) []byte {
 		return errorObject(said)
 	}
 	edits := rawjson.Edits{Doc: &doc}
-	for path, words := range map[string][2]string{"error.param": {theirs.Param, said.Param}, "error.message": {theirs.Message, said.Message}} {
-		if words[0] == words[1] {
+	for _, field := range [...]struct{ path, theirs, said string }{
+		{"error.param", theirs.Param, said.Param}, {"error.message", theirs.Message, said.Message},
+	} {
+		if field.theirs == field.said {
 			continue
 		}
-		if err := edits.Set(path, rawjson.AppendString(nil, words[1])); err != nil {
+		if err := edits.Set(field.path, rawjson.AppendString(nil, field.said)); err != nil {
 			return errorObject(said)
 		}
 	}

@@ -79,7 +79,7 @@ func (x *exchange) convert(api realm.API) (*form, error) {
 	f.body = b
 	if f.req, err = openai.ReadJSON(f.op, b.buf, nil); err != nil {
 		b.release()
-		x.g.o.Log.Debug("converted request cannot be read", "request_id", x.call.ID.String(), "error", err)
+		x.g.o.Log.Warn("converted request cannot be read", "request_id", x.call.ID.String(), "error", err)
 		return nil, realm.Invalid("", "The request cannot be converted for the model's upstream: it nests too deep, or has too many fields.")
 	}
 	return f, nil

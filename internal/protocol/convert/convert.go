@@ -8,9 +8,14 @@
 //
 //	a Responses client, a Chat upstream:  ToChat(request) → Body · Answer · Stream
 //	a Chat client, a Responses upstream:  ToResponses(request) → Body · Answer · Stream
+//
+// A file is of one direction, which its name begins with, or of both.
 package convert
 
 import "realms/internal/protocol/openai"
+
+// maxItems bounds the items of one stream.
+const maxItems = 4096
 
 // Conversion is one request converted, and the way back of its answer. It belongs
 // to one request; Answer and Stream may be used again for another attempt.

@@ -206,7 +206,7 @@ type chatWriter struct {
 	turn    turn
 	items   []inputItem
 	outputs map[string]int // by call: the first item with an output that was not taken yet
-	shown   []byte         // parts of tool outputs that only a user's message can show
+	shown   []byte         // images and the like, of tool outputs and of answers, that only a user's message can show
 
 	parts []piece // of the content that is being read
 }

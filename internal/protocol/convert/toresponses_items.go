@@ -8,9 +8,6 @@ import (
 	"realms/internal/protocol/rawjson"
 )
 
-// maxItems bounds the items of one stream.
-const maxItems = 4096
-
 // itemKind is what an item is to a Chat client.
 type itemKind uint8
 
