@@ -257,6 +257,45 @@ func TestTheLastResort(t *testing.T) {
 	}
 }
 
+// Requests that were under way together are told to wait until different instants: each
+// waits for the last of them, unless that is too far.
+func TestTheLastResortWaitsForWhatOthersWereTold(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		later time.Duration // what the other is told, a tenth of a second after the first
+		want  []string
+	}{
+		{"as long", 4 * time.Second, []string{"wait 4s", "a1", "none"}},
+		{"less", time.Second, []string{"wait 3.9s", "a1", "none"}},
+		{"too long", time.Minute, []string{"none"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRigWith(t, policy, first, channel(1, "a", groupA, 0, 1, []string{"a1"}))
+			p, other := r.begin(chatNeed), r.begin(chatNeed)
+			r.want(p, "a1")
+			r.want(other, "a1")
+			r.report(p, toldFor(4*time.Second))
+			r.pass(100 * time.Millisecond)
+			r.report(other, toldFor(tt.later))
+			other.Close(r.now)
+			for _, want := range tt.want {
+				step := p.Next(r.now)
+				switch {
+				case want == "none" && step.Kind == StepNone:
+				case step.Kind == StepAttempt && step.Attempt.Credential.Name == want:
+					r.report(p, toldFor(4*time.Second))
+				case step.Kind == StepWait && want == "wait "+step.Wait.String():
+					r.pass(step.Wait)
+				default:
+					t.Fatalf("the step is %+v, want %s", step, want)
+				}
+			}
+			p.Close(r.now)
+			r.idle()
+		})
+	}
+}
+
 // Close gives back everything, at any moment, as often as it is called.
 func TestCloseAtAnyMoment(t *testing.T) {
 	for steps := range 6 {

@@ -100,14 +100,18 @@ func (p *Plan) spread(d time.Duration) time.Duration {
 }
 
 // spareLeft tells whether the last resort is still there: what failed by a passing
-// fault may be asked once more, unless its breaker has opened meanwhile.
+// fault may be asked once more, unless its breaker has opened meanwhile. What others
+// have been told since then holds for it too: a little more is waited for.
 func (p *Plan) spareLeft(now time.Time) bool {
 	if !p.spare.ok() || p.spareUsed || p.full(p.spare.channel.ch) {
 		return false
 	}
 	b := p.s.health(&p.spare, &p.need, now)
 	p.spare.limits(&b, p.need.Tokens, now)
-	return b.kind < blockOpen || b.kind == blockTold && !b.ever && !b.until.After(p.spareAt)
+	if b.kind == blockTold && !b.ever && b.until.After(p.spareAt) {
+		p.spareAt = b.until
+	}
+	return b.kind < blockOpen || b.kind == blockTold && !b.ever
 }
 
 // fromGroup finds what may be asked at once in a group, and notes the rest.
